@@ -1,0 +1,137 @@
+"""Arguments in, settings out; one function per command.
+
+Shell. Private.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from holdfast.config import ServerSettings
+from holdfast.supervisor.control_socket import NoServer, ask
+from holdfast.supervisor.process import bind, serve
+
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+__all__ = ["main"]
+
+PORT = click.option("--port", default=7777, show_default=True, help="Port of the server.")
+
+STATUS_TIMEOUT = 10.0  # seconds
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="holdfast")
+def main() -> None:
+    """A server whose WebSocket connections outlive the code that serves them."""
+
+
+@main.command("serve")
+@click.argument("application")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
+@PORT
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--drain-timeout",
+    default=30.0,
+    show_default=True,
+    help="Seconds that a replaced worker may take to finish.",
+)
+def serve_command(
+    application: str, host: str, port: int, workers: int, drain_timeout: float
+) -> None:
+    """Serve APPLICATION: module:name or path/to/file.py:name.
+
+    SIGHUP or `holdfast reload` replaces its code, SIGTERM or `holdfast stop` ends it.
+    """
+    _serve(ServerSettings(application, host, port, workers, drain_timeout))
+
+
+@main.command("reload")
+@PORT
+def reload_command(port: int) -> None:
+    """Replace the code of the server on PORT; no connection closes.
+
+    Exits with 1, and shows the traceback, if the new code does not start; the old code goes on
+    serving then.
+    """
+    answer = _ask(port, "reload", None)
+    if not answer["ok"]:
+        click.echo(answer["traceback"], nl=False, err=True)
+        _fail(f"the new code was not started, the old code goes on: {answer['summary']}")
+    click.echo(f"generation {answer['generation']} serves")
+
+
+@main.command("status")
+@PORT
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status_command(port: int, as_json: bool) -> None:
+    """Show the processes of the server on PORT and what they have done."""
+    status = _ask(port, "status", STATUS_TIMEOUT)
+    click.echo(json.dumps(status, indent=2) if as_json else _table(status))
+
+
+@main.command("stop")
+@PORT
+def stop_command(port: int) -> None:
+    """Stop the server on PORT: finish what is in hand, close every connection with 1001."""
+    _ask(port, "stop", None)
+    click.echo("stopped")
+
+
+def _serve(settings: ServerSettings) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        listener = bind(settings.host, settings.port)
+    except OSError as error:
+        _fail(_bind_problem(error, settings))
+    with listener:
+        try:
+            sys.exit(asyncio.run(serve(settings, listener)))
+        except NoServer as error:
+            _fail(str(error))
+
+
+def _bind_problem(error: OSError, settings: ServerSettings) -> str:
+    where = f"{settings.host}:{settings.port}"
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{where} is in use by another program; choose another --port, or stop that program "
+            f"(`holdfast stop --port {settings.port}` if it is a holdfast)"
+        )
+    return f"cannot bind {where}: {error.strerror or error}"
+
+
+def _ask(port: int, command: str, timeout: float | None) -> Any:
+    try:
+        return ask(port, {"command": command}, timeout)
+    except NoServer as error:
+        _fail(str(error))
+
+
+def _table(status: dict[str, Any]) -> str:
+    rows = [
+        f"{status['application']} on {status['url']}, generation {status['generation']}",
+        f"  supervisor  pid {status['supervisor']['pid']:<8} {status['supervisor']['state']}",
+        f"  keeper      pid {status['keeper']['pid']:<8} {status['keeper']['state']}",
+    ]
+    rows += [
+        f"  worker      pid {worker['pid']:<8} {worker['state']}, generation {worker['generation']}"
+        for worker in status["workers"]
+    ]
+    counts = ("connections", "waiting", "accepted", "deliveries", "redeliveries", "quarantined")
+    rows += [f"  {name:<12}{status[name]}" for name in counts]
+    return "\n".join(rows)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"holdfast: {message}", err=True)
+    sys.exit(1)

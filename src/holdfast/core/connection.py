@@ -1,0 +1,219 @@
+"""The handle on a connection that a listener holds.
+
+Pure. A handle keeps nothing alive: the connection itself lives in the keeper. What is asked of a
+handle goes into the outbox of its event, or leaves at once when that event has settled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdfast.core.attachment import Attachment
+from holdfast.core.ports import About
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from holdfast.core.outlet import Outlet
+
+__all__ = ["Connection"]
+
+# RFC 6455 section 7.4 and the IANA registry: what an endpoint may put on the wire. 1005, 1006 and
+# 1015 are for reporting only; 1004 is reserved; 1016 to 2999 are not assigned.
+_SENDABLE = frozenset({1000, 1001, 1003, *range(1007, 1015)})
+
+# RFC 6455 section 5.5: a control frame carries 125 bytes, two of them are the code.
+MAX_REASON = 123  # bytes in UTF-8
+
+
+class Connection:
+    """A WebSocket connection, named by its `id`.
+
+    Get one from `event.accept()`, `event.upgrade_websocket()` or `event.source`. All methods are
+    plain calls: nothing is awaited, nothing is sent before the event commits. After `close()`, and
+    after the connection has closed, every method does nothing; `closed` tells.
+    """
+
+    __slots__ = ("_about", "_attachment", "_closed", "_encoded", "_outlet", "_serial")
+
+    def __init__(
+        self, outlet: Outlet, serial: int, about: bytes | About, attachment: bytes, *, closed: bool
+    ) -> None:
+        self._outlet = outlet
+        self._serial = serial
+        self._about = about
+        self._encoded = attachment
+        self._attachment: Attachment | None = None
+        self._closed = closed
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<Connection {self.id} {state}>"
+
+    @property
+    def id(self) -> str:
+        """One opaque token; the same in every event, worker and generation."""
+        return self._outlet.host.connection_id(self._serial)
+
+    @property
+    def url(self) -> str:
+        """The URL of the request that was upgraded."""
+        return self._details().url
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol chosen at the upgrade, if any (RFC 6455 section 1.9)."""
+        return self._details().subprotocol
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """Names of the channels this connection is subscribed to, as this handle knows them."""
+        return self._details().channels
+
+    @property
+    def closed(self) -> bool:
+        """True after `close()` and in the close event."""
+        return self._closed
+
+    @property
+    def data(self) -> Any:
+        """The attachment: plain data that survives reload, crash and idleness.
+
+        None until set. Change it in place or assign it; it is committed when the event ends.
+        """
+        return self._open_attachment().value
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._open_attachment().value = value
+
+    def send(self, data: str | bytes) -> None:
+        """Send a text (str) or binary (bytes, bytearray, memoryview) message.
+
+        Raises:
+            TypeError: `data` is neither.
+            ValueError: a str with a lone surrogate, which UTF-8 cannot carry.
+        """
+        data = check_message(data)
+        if not self._closed:
+            self._outlet.outbox.send(self._serial, data)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection after what was sent before (RFC 6455 section 7).
+
+        Args:
+            code: 1000, 1001, 1003, 1007 to 1014, or 3000 to 4999.
+            reason: at most 123 bytes in UTF-8.
+
+        Raises:
+            ValueError, TypeError: code or reason cannot be sent.
+        """
+        check_close(code, reason)
+        if not self._closed:
+            self._closed = True
+            self._outlet.outbox.close(self._serial, code, reason)
+
+    def subscribe(self, channel: str) -> None:
+        """Have every publication on `channel` sent to this connection. Repeating is harmless."""
+        check_channel(channel)
+        if not self._closed:
+            self._outlet.outbox.subscribe(self._serial, channel)
+            self._set_channels(self.channels | {channel})
+
+    def unsubscribe(self, channel: str) -> None:
+        """Undo `subscribe`. A channel that was not subscribed is no error."""
+        check_channel(channel)
+        if not self._closed:
+            self._outlet.outbox.unsubscribe(self._serial, channel)
+            self._set_channels(self.channels - {channel})
+
+    def commit(self) -> None:
+        """For hosts: put a changed attachment into the outbox.
+
+        Raises:
+            AttachmentError: the new value cannot be kept.
+        """
+        attachment = self._attachment
+        if attachment is None:
+            return
+        host = self._outlet.host
+        encoded = attachment.changed(host.encode, host.attachment_limit)
+        if encoded is not None:
+            self._encoded = encoded
+            self._attachment = None
+            self._outlet.outbox.attach(self._serial, encoded)
+
+    @property
+    def attachment(self) -> bytes:
+        """For hosts: the encoded attachment as of the last commit."""
+        return self._encoded
+
+    @property
+    def about(self) -> bytes | About:
+        """For hosts: the details, encoded as they came or changed by this handle."""
+        return self._about
+
+    @property
+    def serial(self) -> int:
+        """For hosts: the integer behind `id`."""
+        return self._serial
+
+    def _open_attachment(self) -> Attachment:
+        if self._attachment is None:
+            encoded = self._encoded
+            value = self._outlet.host.decode(encoded) if encoded else None
+            self._attachment = Attachment(encoded, value)
+        return self._attachment
+
+    def _details(self) -> About:
+        if not isinstance(self._about, About):
+            self._about = self._outlet.host.about(self._about)
+        return self._about
+
+    def _set_channels(self, channels: frozenset[str]) -> None:
+        self._about = self._details()._replace(channels=channels)
+
+
+def check_message(data: object) -> str | bytes:
+    """Return `data` as str or bytes, or raise in the caller."""
+    if isinstance(data, str):
+        if not data.isascii():
+            _check_text(data, "a message")
+        return data
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, bytearray | memoryview):
+        # A copy: later changes by the caller must not reach the wire.
+        return bytes(data)
+    raise TypeError(f"a message is str or bytes, not {type(data).__qualname__}")
+
+
+def check_close(code: object, reason: object) -> None:
+    """Raise unless `code` and `reason` may be put into a close frame."""
+    if type(code) is not int:
+        raise TypeError(f"a close code is an int, not {type(code).__qualname__}")
+    if code not in _SENDABLE and not 3000 <= code <= 4999:
+        raise ValueError(f"close code {code} may not be sent (RFC 6455 section 7.4)")
+    if not isinstance(reason, str):
+        raise TypeError(f"a close reason is a str, not {type(reason).__qualname__}")
+    size = len(_check_text(reason, "a close reason"))
+    if size > MAX_REASON:
+        raise ValueError(f"a close reason has at most {MAX_REASON} bytes in UTF-8, not {size}")
+
+
+def check_channel(name: object) -> None:
+    """Raise unless `name` can be the name of a channel."""
+    if not isinstance(name, str):
+        raise TypeError(f"a channel name is a str, not {type(name).__qualname__}")
+    if not name:
+        raise ValueError("a channel name has at least one character")
+    _check_text(name, "a channel name")
+
+
+def _check_text(text: str, what: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{what} has a lone surrogate at index {error.start}, which UTF-8 cannot carry"
+        ) from None

@@ -1,0 +1,411 @@
+"""The functional events: what listeners receive.
+
+Pure. Rules, in the order they are checked:
+
+1. An event can be answered once: the first response, upgrade, acceptance or rejection counts,
+   a second one raises AlreadyDecided.
+2. A request can be upgraded only if it asked for it, else NotAnUpgradeRequest.
+3. An event is open while a listener runs (an async listener runs until it returns) and while
+   `wait_until` work is pending. After that it has settled, and its methods raise EventSettled.
+
+Answers (respond, upgrade, accept, reject) are possible only while a listener runs.
+"""
+
+from __future__ import annotations
+
+import json
+from inspect import isawaitable
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from holdfast.core.connection import Connection
+from holdfast.core.cookies import serialize_cookie
+from holdfast.core.errors import AlreadyDecided, EventSettled, NotAnUpgradeRequest
+from holdfast.core.headers import Headers
+from holdfast.core.http import Response
+from holdfast.core.outlet import Outlet
+from holdfast.core.ports import About
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import Any
+
+    from holdfast.core.headers import HeadersInit
+    from holdfast.core.http import Request
+    from holdfast.core.ports import Host, Outbox
+
+__all__ = [
+    "ActivateEvent",
+    "ErrorEvent",
+    "ExtendableEvent",
+    "FetchEvent",
+    "InstallEvent",
+    "RequestEvent",
+    "ShutdownEvent",
+    "StartupEvent",
+    "Upgrade",
+    "WebSocketCloseEvent",
+    "WebSocketMessageEvent",
+    "WebSocketUpgradeEvent",
+]
+
+
+class ExtendableEvent(Outlet):
+    """Base of all events. Its life can be extended with `wait_until`."""
+
+    __slots__ = ("_dispatching", "_failures", "_pending")
+
+    type: ClassVar[str]
+
+    def __init__(self, host: Host, outbox: Outbox) -> None:
+        # Written out, not through super(): one of these is made per message.
+        self.host = host
+        self.outbox = outbox
+        self._dispatching = True
+        self._pending = 0
+        self._failures: list[Exception] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {'settled' if self.is_settled else 'open'}>"
+
+    @property
+    def is_settled(self) -> bool:
+        """True when no listener runs and nothing passed to `wait_until` is pending."""
+        return not self._dispatching and not self._pending
+
+    def wait_until(self, work: Awaitable[object]) -> None:
+        """Keep the event open until `work` is done, without delaying the next event.
+
+        The work starts at once. What it sends through a connection after the listeners have
+        returned leaves at once. A worker that is replaced waits for it, up to its drain timeout.
+
+        Raises:
+            EventSettled: the event is over.
+            TypeError: `work` is not awaitable.
+        """
+        if not isawaitable(work):
+            raise TypeError(f"wait_until takes an awaitable, not {type(work).__qualname__}")
+        if self.is_settled:
+            _discard(work)
+            raise EventSettled(self.type)
+        self._pending += 1
+        self.host.spawn(self._extend(work))
+
+    async def _extend(self, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._failures = [*(self._failures or ()), error]
+            raise
+        finally:
+            self._pending -= 1
+
+    @property
+    def failures(self) -> list[Exception]:
+        """For hosts: what `wait_until` work raised so far."""
+        return self._failures or []
+
+    def end_dispatch(self) -> None:
+        """For hosts: the listeners have returned; later actions leave at once."""
+        self._dispatching = False
+        self.outbox = self.host.outbox
+
+    def _check_open(self) -> None:
+        if not self._dispatching:
+            raise EventSettled(self.type)
+
+
+class InstallEvent(ExtendableEvent):
+    """Once per generation, before it serves: prepare what the new code needs."""
+
+    __slots__ = ()
+    type = "install"
+
+
+class ActivateEvent(ExtendableEvent):
+    """Once per generation, after install: take over."""
+
+    __slots__ = ()
+    type = "activate"
+
+
+class StartupEvent(ExtendableEvent):
+    """Once per worker process, before it serves: open pools here."""
+
+    __slots__ = ()
+    type = "startup"
+
+
+class ShutdownEvent(ExtendableEvent):
+    """Once per worker process, after it has drained: close pools here."""
+
+    __slots__ = ()
+    type = "shutdown"
+
+
+class ErrorEvent(ExtendableEvent):
+    """A listener of another event raised. For reporting; it does not change the outcome."""
+
+    __slots__ = ("error", "event")
+    type = "error"
+
+    def __init__(
+        self, host: Host, outbox: Outbox, error: BaseException, event: ExtendableEvent
+    ) -> None:
+        super().__init__(host, outbox)
+        self.error = error
+        self.event = event
+
+
+class Upgrade(NamedTuple):
+    """The answer of a handler that upgraded: what the 101 will carry."""
+
+    connection: Connection
+    subprotocol: str | None
+    headers: Headers
+
+
+class RequestEvent(ExtendableEvent):
+    """Base of the two events that answer a request."""
+
+    __slots__ = ("_cookies", "_decision", "_upgradable", "request")
+
+    def __init__(self, host: Host, outbox: Outbox, request: Request, *, upgradable: bool) -> None:
+        super().__init__(host, outbox)
+        self.request = request
+        self._upgradable = upgradable
+        self._decision: Response | Awaitable[Response] | Upgrade | None = None
+        self._cookies: list[str] | None = None
+
+    @property
+    def decision(self) -> Response | Awaitable[Response] | Upgrade | None:
+        """For hosts: how the request was answered, if it was."""
+        return self._decision
+
+    @property
+    def set_cookies(self) -> list[str]:
+        """For hosts: Set-Cookie values for the response or the 101."""
+        return self._cookies or []
+
+    def set_cookie(self, name: str, value: str, **options: Any) -> None:
+        """Set a cookie with the response, or with the 101 of an upgrade (RFC 6265).
+
+        Options as in `Response.set_cookie`.
+
+        Raises:
+            ValueError: name, value or an option cannot be put into a header.
+        """
+        self._check_open()
+        self._cookies = [*(self._cookies or ()), serialize_cookie(name, value, **options)]
+
+    def answer(self, response: Response) -> None:
+        """For hosts: a listener returned `response`."""
+        self._decide_response(response)
+
+    def _decide_upgrade(
+        self, data: Any, subprotocol: str | None, headers: HeadersInit | None
+    ) -> Connection:
+        if self._decision is not None:
+            raise AlreadyDecided
+        if not self._upgradable:
+            raise NotAnUpgradeRequest
+        self._check_open()
+        extra = Headers(headers)
+        _check_subprotocol(subprotocol, self.request.headers.get("sec-websocket-protocol", ""))
+        about = About(self.request.url.href, subprotocol, frozenset())
+        connection = Connection(self, self.host.new_serial(), about, b"", closed=False)
+        if data is not None:
+            connection.data = data
+        self._decision = Upgrade(connection, subprotocol, extra)
+        return connection
+
+    def _decide_response(self, response: Response | Awaitable[Response]) -> None:
+        if self._decision is not None:
+            _discard(response)
+            raise AlreadyDecided
+        if not isinstance(response, Response) and not isawaitable(response):
+            kind = type(response).__qualname__
+            raise TypeError(f"a response is a Response or an awaitable of one, not {kind}")
+        if not self._dispatching:
+            _discard(response)
+            raise EventSettled(self.type)
+        self._decision = response
+
+
+class FetchEvent(RequestEvent):
+    """A request to answer."""
+
+    __slots__ = ()
+    type = "fetch"
+
+    def respond_with(self, response: Response | Awaitable[Response]) -> None:
+        """Answer the request. Returning a Response from the listener does the same.
+
+        Raises:
+            AlreadyDecided: the event was answered before.
+            EventSettled: no listener runs any more.
+        """
+        self._decide_response(response)
+
+    def upgrade_websocket(
+        self,
+        data: Any = None,
+        subprotocol: str | None = None,
+        headers: HeadersInit | None = None,
+    ) -> Connection:
+        """Turn the request into a WebSocket connection.
+
+        Args:
+            data: the connection's first attachment.
+            subprotocol: one that the client offered (RFC 6455 section 1.9).
+            headers: more header fields for the 101.
+
+        Raises:
+            AlreadyDecided: the event was answered before.
+            NotAnUpgradeRequest: the client did not ask for a WebSocket.
+            EventSettled: no listener runs any more.
+            ValueError: the client did not offer `subprotocol`, or a header cannot be sent.
+        """
+        return self._decide_upgrade(data, subprotocol, headers)
+
+
+class WebSocketUpgradeEvent(RequestEvent):
+    """A WebSocket handshake to accept or reject; asynchronous work before that is fine."""
+
+    __slots__ = ()
+    type = "websocketupgrade"
+
+    def accept(
+        self,
+        data: Any = None,
+        subprotocol: str | None = None,
+        headers: HeadersInit | None = None,
+    ) -> Connection:
+        """Accept the handshake. Arguments and errors as in `FetchEvent.upgrade_websocket`."""
+        return self._decide_upgrade(data, subprotocol, headers)
+
+    def reject(self, response: Response | Awaitable[Response]) -> None:
+        """Answer with an ordinary response instead of a connection.
+
+        Raises:
+            AlreadyDecided: the event was answered before.
+            EventSettled: no listener runs any more.
+        """
+        self._decide_response(response)
+
+
+class WebSocketMessageEvent(ExtendableEvent):
+    """One complete message of a connection."""
+
+    __slots__ = ("attempt", "data", "number", "source")
+    type = "websocketmessage"
+
+    source: Connection
+    """The connection it came from."""
+    data: str | bytes
+    """Text as str, binary as bytes (RFC 6455 section 5.6)."""
+    number: int
+    """Counts the deliveries of this connection, from 1."""
+    attempt: int
+    """1, or more when an earlier worker was lost before it acknowledged this message."""
+
+    # What a delivery carries; built once per message on the hot path.
+    def __init__(
+        self,
+        host: Host,
+        outbox: Outbox,
+        serial: int,
+        about: bytes | About,
+        attachment: bytes,
+        data: str | bytes,
+        number: int,
+        attempt: int,
+    ) -> None:
+        self.host = host
+        self.outbox = outbox
+        self._dispatching = True
+        self._pending = 0
+        self._failures = None
+        self.source = Connection(self, serial, about, attachment, closed=False)
+        self.data = data
+        self.number = number
+        self.attempt = attempt
+
+    @property
+    def id(self) -> str:
+        """The same on each attempt: an idempotency key for effects outside holdfast."""
+        return f"{self.source.id}-{self.number}"
+
+    def json(self) -> Any:
+        """Parse the data as JSON.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        return json.loads(self.data)
+
+    async def flush(self) -> None:
+        """Send now what was collected so far, instead of when the listeners have returned.
+
+        For listeners that stream. What was flushed may be sent again if the worker is lost before
+        the listener returns; `attempt` tells.
+
+        Raises:
+            EventSettled: no listener runs any more.
+        """
+        self._check_open()
+        self.source.commit()
+        await self.host.flush(self.source.serial, self.number, self.attempt, self.outbox)
+
+
+class WebSocketCloseEvent(ExtendableEvent):
+    """A connection has closed. Exactly once per accepted connection, after all its messages."""
+
+    __slots__ = ("attempt", "code", "number", "reason", "source", "was_clean")
+    type = "websocketclose"
+
+    source: Connection
+    code: int
+    """As received; 1005 if the peer gave none, 1006 if it vanished (RFC 6455 section 7.1.5)."""
+    reason: str
+    was_clean: bool
+    """False only for 1006."""
+
+    def __init__(
+        self,
+        host: Host,
+        outbox: Outbox,
+        serial: int,
+        about: bytes | About,
+        attachment: bytes,
+        code: int,
+        reason: str,
+        number: int,
+        attempt: int,
+    ) -> None:
+        super().__init__(host, outbox)
+        self.source = Connection(self, serial, about, attachment, closed=True)
+        self.code = code
+        self.reason = reason
+        self.was_clean = code != 1006
+        self.number = number
+        self.attempt = attempt
+
+    @property
+    def id(self) -> str:
+        """The same on each attempt: an idempotency key for effects outside holdfast."""
+        return f"{self.source.id}-{self.number}"
+
+
+def _discard(work: object) -> None:
+    """Close a coroutine that will never run, or Python warns about it far from the cause."""
+    close = getattr(work, "close", None)
+    if isawaitable(work) and close is not None:
+        close()
+
+
+def _check_subprotocol(chosen: str | None, offered: str | None) -> None:
+    if chosen is None:
+        return
+    offers = [offer.strip() for offer in (offered or "").split(",")]
+    if chosen not in offers:
+        raise ValueError(f"the client did not offer the subprotocol {chosen!r}")

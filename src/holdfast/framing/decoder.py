@@ -1,0 +1,336 @@
+"""The decoder: the byte stream of one client in, events out (RFC 6455 section 5).
+
+Pure: no socket, no clock, no event loop. Whoever owns a socket passes on what arrived, in pieces
+of any size, and acts on the events that come back.
+
+A frame takes one of two ways:
+
+    fast path       a whole unfragmented message of up to 64 KiB, read where it lies
+    general path    any other frame: first the rules of its header, then its payload
+
+The fast path has no rules of its own. It takes frames to which no rule can object and leaves any
+other untouched, for the general path to judge. Nor does it matter where the network cut the
+stream: the events follow from the bytes alone.
+
+Between two chunks a decoder is in one of these states:
+
+    idle            nothing is pending
+    in a header     `_kept` is the beginning of a frame: part of a header, or of a control frame
+    in a message    `_message` is what has come of it; `_kept` may be there as well
+    finished        a Close or a Violation was the last event; nothing is read any more
+"""
+
+from __future__ import annotations
+
+from codecs import utf_8_decode
+from typing import Final, TypeAlias
+
+from holdfast.framing.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    CONTROL,
+    FIN,
+    MAX_CONTROL_PAYLOAD,
+    MAX_UINT16,
+    PING,
+    PONG,
+    TEXT,
+    Close,
+    Event,
+    Ping,
+    Pong,
+    Violation,
+    is_receivable_close_code,
+)
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # no wheel for this platform, and no compiler when it was installed
+    from websockets.utils import apply_mask
+
+__all__ = ["Decoder"]
+
+_MASKED: Final = 0x80  # the top bit of a frame's second byte
+_RESERVED: Final = 0x70
+_OPCODE: Final = 0x0F
+_WHOLE_TEXT: Final = FIN | TEXT
+_WHOLE_BINARY: Final = FIN | BINARY
+
+_RESERVED_BIT = Violation(1002, "a reserved bit is set, but no extension is in use")
+_UNKNOWN_OPCODE = Violation(1002, "the opcode is unknown")
+_CONTROL_FRAGMENTED = Violation(1002, "a control frame must not be fragmented")
+_CONTROL_TOO_LONG = Violation(1002, "a control frame carries at most 125 bytes")
+_NOTHING_TO_CONTINUE = Violation(1002, "a continuation frame came outside of a message")
+_MESSAGE_UNFINISHED = Violation(1002, "a new message began before the last one ended")
+_NOT_MASKED = Violation(1002, "a frame from a client must be masked")
+_LENGTH_TOO_LARGE = Violation(1002, "the top bit of a 64-bit length must be 0")
+_LENGTH_NOT_MINIMAL = Violation(1002, "the length is not in its shortest form")
+_MESSAGE_TOO_BIG = Violation(1009, "the message is too big")
+_TEXT_INVALID = Violation(1007, "the text is not valid UTF-8")
+_CLOSE_TOO_SHORT = Violation(1002, "a close code takes two bytes, not one")
+_CLOSE_CODE_INVALID = Violation(1002, "the close code must not be sent")
+_REASON_INVALID = Violation(1007, "the close reason is not valid UTF-8")
+
+# A header without fault: its first byte, the length of the payload, and where that starts.
+_Header: TypeAlias = tuple[int, int, int]
+
+
+class Decoder:
+    """Turns what one client sends into events. Call `receive`, then look at `is_idle`.
+
+    An idle decoder is equal to a new one. So the owner of many connections shares one spare
+    Decoder among all that are idle: a connection takes it when bytes arrive, and keeps it (so that
+    the owner needs a new spare) only if it is not idle afterwards. That is how an idle connection
+    costs no memory.
+
+    At most `max_message` bytes are buffered, plus the eighth by which a bytearray grows ahead,
+    whatever the fragments they come in.
+    """
+
+    __slots__ = ("_is_finished", "_kept", "_max_message", "_message", "is_idle")
+
+    #: True when no frame and no message is pending and the decoder is not finished. To be read
+    #: only: it is a plain attribute since a property costs five times as much, once per chunk.
+    is_idle: bool
+
+    def __init__(self, *, max_message: int) -> None:
+        self._max_message = max_message
+        self._kept = b""
+        self._message: _Message | None = None
+        self._is_finished = False
+        self.is_idle = True
+
+    def __repr__(self) -> str:
+        if self._is_finished:
+            return "<Decoder finished>"
+        if self._message is not None:
+            return f"<Decoder in a message, {len(self._message.payload)} bytes so far>"
+        return f"<Decoder {'idle' if self.is_idle else 'in a header'}>"
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Return the events that these bytes complete, in order; never raise, whatever they are.
+
+        A Close or a Violation is the last event ever.
+        """
+        if self._kept:
+            data = self._kept + data
+            self._kept = b""
+            self.is_idle = self._message is None
+        events: list[Event] = []
+        start, size = 0, len(data)
+        while start < size:
+            if self.is_idle:
+                start = self._read_whole_messages(data, start, size, events)
+            if start < size:
+                start = self._read_frame(data, start, events)
+        return events
+
+    def _read_whole_messages(self, data: bytes, start: int, size: int, events: list[Event]) -> int:
+        """The fast path. Return where the first frame starts that is not for it."""
+        limit = self._max_message
+        try:
+            while start < size:
+                body = start + 6
+                length = data[start + 1] - _MASKED
+                if length > MAX_CONTROL_PAYLOAD:
+                    if length != 126:
+                        break
+                    body = start + 8
+                    length = data[start + 2] << 8 | data[start + 3]
+                    if length <= MAX_CONTROL_PAYLOAD:
+                        break
+                end = body + length
+                if not 0 <= length <= limit or end > size:
+                    break
+                first = data[start]
+                if first == _WHOLE_TEXT:
+                    events.append(apply_mask(data[body:end], data[body - 4 : body]).decode())
+                elif first == _WHOLE_BINARY:
+                    events.append(apply_mask(data[body:end], data[body - 4 : body]))
+                else:
+                    break
+                start = end
+        except (IndexError, UnicodeDecodeError):
+            pass  # part of a header; not UTF-8: `start` is still where that frame starts
+        return start
+
+    def _read_frame(self, data: bytes, start: int, events: list[Event]) -> int:
+        """The general path. Read one frame, or what has come of it; return where that ends."""
+        if self._is_finished:
+            return len(data)
+        message = self._message
+        if message is not None and message.remaining:
+            return self._read_payload(message, data, start, events)
+        room = self._max_message - (len(message.payload) if message is not None else 0)
+        header = _read_header(data, start, room, in_message=message is not None)
+        if header is None:
+            return self._keep(data, start)
+        if isinstance(header, Violation):
+            return self._finish(header, data, events)
+        first, length, body = header
+        if first & CONTROL:
+            if body + length > len(data):
+                return self._keep(data, start)
+            return self._read_control(header, data, events)
+        if message is None:
+            message = self._message = _Message(first & _OPCODE)
+            self.is_idle = False
+        message.begin_frame(first, length, data[body - 4 : body])
+        return self._read_payload(message, data, body, events)
+
+    def _read_payload(self, message: _Message, data: bytes, start: int, events: list[Event]) -> int:
+        end = message.read(data, start)
+        if not message.is_sound():
+            return self._finish(_TEXT_INVALID, data, events)
+        if message.is_whole:
+            events.append(message.decode())
+            self._message = None
+            self.is_idle = True
+        return end
+
+    def _read_control(self, header: _Header, data: bytes, events: list[Event]) -> int:
+        first, length, body = header
+        end = body + length
+        payload = apply_mask(data[body:end], data[body - 4 : body])
+        opcode = first & _OPCODE
+        if opcode == CLOSE:
+            return self._finish(_decode_close(payload), data, events)
+        events.append(Ping(payload) if opcode == PING else Pong(payload))
+        return end
+
+    def _keep(self, data: bytes, start: int) -> int:
+        self._kept = data[start:]
+        self.is_idle = False
+        return len(data)
+
+    def _finish(self, event: Close | Violation, data: bytes, events: list[Event]) -> int:
+        events.append(event)
+        self._message = None
+        self._is_finished = True
+        self.is_idle = False
+        return len(data)
+
+
+class _Message:
+    """What has come of a data message, unmasked: one buffer for all of its frames."""
+
+    # No list of pieces: a client that sends one byte per frame would make 60 bytes of each.
+    __slots__ = ("_checked", "_is_last_frame", "_mask", "_opcode", "payload", "remaining")
+
+    def __init__(self, opcode: int) -> None:
+        self._opcode = opcode
+        self._checked = 0  # so many bytes of payload are characters
+        self.payload = bytearray()
+
+    def begin_frame(self, first: int, length: int, mask: bytes) -> None:
+        self._is_last_frame = bool(first & FIN)
+        self._mask = mask
+        self.remaining = length
+
+    @property
+    def is_whole(self) -> bool:
+        return self._is_last_frame and not self.remaining
+
+    def read(self, data: bytes, start: int) -> int:
+        """Take what belongs to the current frame; return where that ends."""
+        piece = apply_mask(data[start : start + self.remaining], self._mask)
+        self.payload += piece
+        self.remaining -= len(piece)
+        turn = len(piece) % 4  # byte i of a frame is masked with byte i % 4 of its mask
+        self._mask = self._mask[turn:] + self._mask[:turn]
+        return start + len(piece)
+
+    def is_sound(self) -> bool:
+        """False for text which, whatever may follow, is not UTF-8 (section 8.1).
+
+        This fails at the first wrong byte, even in the middle of a frame: Autobahn's cases 6.4
+        call anything later not strict. Only what is new since the last call is looked at.
+        """
+        if self._opcode != TEXT:
+            return True
+        try:
+            new = self.payload[self._checked :]
+            self._checked += utf_8_decode(new, "strict", self.is_whole)[1]
+        except UnicodeDecodeError:
+            return False
+        # Python waits for the third byte of a surrogate (U+D800 to U+DFFF) before it objects, in
+        # case the error handler is "surrogatepass". The second byte already tells.
+        rest = self.payload[self._checked :]
+        return not (rest[:1] == b"\xed" and rest[1:] >= b"\xa0")
+
+    def decode(self) -> str | bytes:
+        return self.payload.decode() if self._opcode == TEXT else bytes(self.payload)
+
+
+def _judge_first_byte(first: int, *, in_message: bool) -> Violation | None:
+    """Return what is wrong with the first byte of a frame, inside or outside of a message."""
+    opcode = first & _OPCODE
+    if first & _RESERVED:  # permessage-deflate will have its say about RSV1 here
+        return _RESERVED_BIT
+    if opcode in (CLOSE, PING, PONG):
+        return None if first & FIN else _CONTROL_FRAGMENTED
+    if opcode == CONTINUATION:
+        return None if in_message else _NOTHING_TO_CONTINUE
+    if opcode in (TEXT, BINARY):
+        return _MESSAGE_UNFINISHED if in_message else None
+    return _UNKNOWN_OPCODE
+
+
+_FIRST_BYTE_OUTSIDE = tuple(_judge_first_byte(first, in_message=False) for first in range(256))
+_FIRST_BYTE_INSIDE = tuple(_judge_first_byte(first, in_message=True) for first in range(256))
+
+
+def _read_header(
+    data: bytes, start: int, room: int, *, in_message: bool
+) -> _Header | Violation | None:
+    """Return the header at `start`, what is wrong with it, or None if part of it is missing.
+
+    Each rule is applied as soon as its bytes are there, in their order. So the answer does not
+    depend on where the stream was cut, and a message that is too big is refused before it comes.
+    """
+    first = data[start]
+    violation = (_FIRST_BYTE_INSIDE if in_message else _FIRST_BYTE_OUTSIDE)[first]
+    if violation is not None or start + 2 > len(data):
+        return violation
+    length = data[start + 1] - _MASKED
+    if length < 0:
+        return _NOT_MASKED
+    body = start + 6
+    if length > MAX_CONTROL_PAYLOAD:
+        if first & CONTROL:
+            return _CONTROL_TOO_LONG
+        size = 2 if length == 126 else 8
+        long_length = _read_long_length(data[start + 2 : start + 2 + size], size)
+        if long_length is None or isinstance(long_length, Violation):
+            return long_length
+        length = long_length
+        body += size
+    if length > room and not first & CONTROL:
+        return _MESSAGE_TOO_BIG
+    return (first, length, body) if body <= len(data) else None
+
+
+def _read_long_length(encoded: bytes, size: int) -> int | Violation | None:
+    if len(encoded) < size:
+        return None
+    length = int.from_bytes(encoded, "big")
+    # Section 5.2: the minimal number of bytes MUST be used, which Autobahn does not test.
+    if length <= (MAX_CONTROL_PAYLOAD if size == 2 else MAX_UINT16):
+        return _LENGTH_NOT_MINIMAL
+    return _LENGTH_TOO_LARGE if length >> 63 else length
+
+
+def _decode_close(payload: bytes) -> Close | Violation:
+    """Read the payload of a Close frame: nothing, or a code and a reason (section 5.5.1)."""
+    if not payload:
+        return Close(None, "")
+    if len(payload) == 1:
+        return _CLOSE_TOO_SHORT
+    code = int.from_bytes(payload[:2], "big")
+    if not is_receivable_close_code(code):
+        return _CLOSE_CODE_INVALID
+    try:
+        return Close(code, payload[2:].decode())
+    except UnicodeDecodeError:
+        return _REASON_INVALID

@@ -1,0 +1,166 @@
+"""What the codec speaks: events, which the decoder returns, and frames, which a server writes.
+
+Pure: no socket, no clock, no event loop. Whoever owns a socket gets events from `decoder` and
+writes what the encoders here return.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import pack
+from typing import Final, TypeAlias
+
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "CONTINUATION",
+    "CONTROL",
+    "FIN",
+    "MAX_CONTROL_PAYLOAD",
+    "MAX_UINT16",
+    "PING",
+    "PONG",
+    "TEXT",
+    "Close",
+    "Event",
+    "Ping",
+    "Pong",
+    "Violation",
+    "encode_close",
+    "encode_message",
+    "encode_ping",
+    "encode_pong",
+    "is_receivable_close_code",
+    "is_sendable_close_code",
+]
+
+# The first byte of a frame (RFC 6455 section 5.2): FIN, three reserved bits, four bits of opcode.
+# Plain numbers rather than an IntEnum, whose arithmetic costs ten times as much.
+FIN: Final = 0x80
+CONTINUATION: Final = 0x0
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+CONTROL: Final = 0x8  # the bit that all control opcodes have in common (section 5.5)
+
+# The largest length that each form of the header can carry (section 5.2). A control frame may
+# use the first form only (section 5.5).
+MAX_CONTROL_PAYLOAD: Final = 125
+MAX_UINT16: Final = 0xFFFF
+
+
+# Dataclasses, although a NamedTuple is made faster: a Ping would equal a Pong of the same payload.
+# Control frames are not hot. Messages are, and so they are plain `str` and `bytes`.
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """The client wants a pong with the same payload (section 5.5.2)."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The client answers a ping, or just says that it is there (section 5.5.3)."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The client closes, or agrees to a close. A code of None was not sent: 1005 in the API."""
+
+    code: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """The client broke the protocol: fail the connection with this close code (section 7.1.7)."""
+
+    code: int
+    reason: str
+
+
+# A text message is a `str`, a binary message a `bytes`.
+Event: TypeAlias = str | bytes | Ping | Pong | Close | Violation
+
+
+def is_receivable_close_code(code: int) -> bool:
+    """True when a client may put this code into a Close frame."""
+    # Section 7.4 and the IANA registry. 1004 has no meaning yet; 1005, 1006 and 1015 stand for
+    # what did not come in a frame and so must not come in one; 1012 to 1014 were registered after
+    # the RFC. 1016 to 2999 are for future standards: none of them was agreed on here.
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
+def is_sendable_close_code(code: int) -> bool:
+    """True when this server may put this code into a Close frame."""
+    # Not even 1010 is left out, though a server has no use of its own for it: the answer to a
+    # Close typically carries the code received (section 5.5.1).
+    return is_receivable_close_code(code)
+
+
+# Heads of the frames that matter most, made once: indexing costs a quarter of building one.
+_SMALL_TEXT_HEADS = tuple(bytes((FIN | TEXT, n)) for n in range(MAX_CONTROL_PAYLOAD + 1))
+_SMALL_BINARY_HEADS = tuple(bytes((FIN | BINARY, n)) for n in range(MAX_CONTROL_PAYLOAD + 1))
+
+
+def encode_message(data: str | bytes) -> bytes:
+    """Return the message as one frame.
+
+    Raises UnicodeEncodeError, which is a ValueError, for text that UTF-8 cannot carry: a lone
+    surrogate.
+    """
+    if isinstance(data, str):
+        payload = data.encode()
+        if len(payload) <= MAX_CONTROL_PAYLOAD:
+            return _SMALL_TEXT_HEADS[len(payload)] + payload
+        return _long_head(FIN | TEXT, len(payload)) + payload
+    if len(data) <= MAX_CONTROL_PAYLOAD:
+        return _SMALL_BINARY_HEADS[len(data)] + data
+    return _long_head(FIN | BINARY, len(data)) + data
+
+
+def encode_ping(payload: bytes = b"") -> bytes:
+    """Return a Ping frame. Raises ValueError for a payload over 125 bytes."""
+    return _control_frame(PING, payload)
+
+
+def encode_pong(payload: bytes) -> bytes:
+    """Return a Pong frame. Raises ValueError for a payload over 125 bytes."""
+    return _control_frame(PONG, payload)
+
+
+def encode_close(code: int | None = None, reason: str = "") -> bytes:
+    """Return a Close frame, with an empty payload when there is no code.
+
+    Raises ValueError for a code that may not be sent, for a reason over 123 bytes of UTF-8, and
+    for a reason without a code.
+    """
+    if code is None:
+        if reason:
+            raise ValueError("a close reason needs a close code")
+        return _control_frame(CLOSE, b"")
+    if not is_sendable_close_code(code):
+        raise ValueError(f"close code {code} may not be sent")
+    encoded = reason.encode()
+    if len(encoded) > MAX_CONTROL_PAYLOAD - 2:
+        raise ValueError(f"a close reason has at most 123 bytes, not {len(encoded)}")
+    return _control_frame(CLOSE, pack("!H", code) + encoded)
+
+
+def _control_frame(opcode: int, payload: bytes) -> bytes:
+    if len(payload) > MAX_CONTROL_PAYLOAD:
+        raise ValueError(f"a control frame carries at most 125 bytes, not {len(payload)}")
+    return bytes((FIN | opcode, len(payload))) + payload
+
+
+def _long_head(first: int, length: int) -> bytes:
+    # Section 5.2: the shorter form whenever it can carry the length.
+    if length <= MAX_UINT16:
+        return pack("!BBH", first, 126, length)
+    return pack("!BBQ", first, 127, length)

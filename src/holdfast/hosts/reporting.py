@@ -1,0 +1,35 @@
+"""What happens when a listener raised: it is logged, and the `error` event fires.
+
+Shell: it logs. Used by every host for every kind of event.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from holdfast.core.dispatch import dispatch
+from holdfast.core.events import ErrorEvent
+
+if TYPE_CHECKING:
+    from holdfast.core.events import ExtendableEvent
+    from holdfast.core.ports import Host
+    from holdfast.core.scope import ServiceWorker
+
+__all__ = ["report_failure"]
+
+log = logging.getLogger("holdfast.worker")
+
+
+async def report_failure(
+    app: ServiceWorker, host: Host, event: ExtendableEvent, error: BaseException, what: str
+) -> None:
+    """Log `error` as raised by `what`, and tell the application's `error` listeners."""
+    log.error("%s raised %s", what, type(error).__name__, exc_info=error)
+    listeners = app.listeners("error")
+    if not listeners:
+        return
+    # What these listeners send leaves at once: their event changes no outcome.
+    failure = await dispatch(ErrorEvent(host, host.outbox, error, event), listeners)
+    if failure is not None:
+        log.error("a listener of the error event raised", exc_info=failure.error)

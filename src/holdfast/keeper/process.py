@@ -1,0 +1,95 @@
+"""The keeper process: `python -m holdfast.keeper.process SETTINGS`.
+
+Shell. Private. Started by the supervisor, told what to do over the control link, gone when the
+supervisor is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+
+from holdfast.config import KeeperSettings, from_json
+from holdfast.keeper.switchboard import Switchboard
+from holdfast.links.control import ControlLink
+from holdfast.links.lifeline import die_with, keep_from_children
+from holdfast.wire import control
+
+__all__ = ["main"]
+
+log = logging.getLogger("holdfast.keeper")
+
+# Deadlines are seconds long; checking once a second is exact enough for all connections.
+TICK = 1.0  # seconds
+
+NODE_BYTES = 5
+KEY_BYTES = 32
+
+
+class Keeper:
+    """The switchboard on a loop, under a supervisor."""
+
+    def __init__(self, settings: KeeperSettings, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.is_over = asyncio.Event()
+        self._control: ControlLink[control.ToKeeper] = ControlLink(
+            socket.socket(fileno=settings.control_fd),
+            control.ToKeeper,
+            loop,
+            on_message=self._obey,
+            on_lost=self.is_over.set,
+        )
+        # Without a data directory a node is as old as its keeper, and so are the ids it made.
+        node, key = secrets.token_bytes(NODE_BYTES), secrets.token_bytes(KEY_BYTES)
+        self._switchboard = Switchboard(settings, node, key, self._control.send)
+        self._switchboard.poller.attach(loop)
+        self._tick()
+        self._control.send(control.Ready())
+
+    def _obey(self, message: control.ToKeeper, fds: list[int]) -> None:
+        switchboard = self._switchboard
+        if isinstance(message, control.AddWorker):
+            stream_fd, handover_fd = fds
+            switchboard.add_worker(message.worker, stream_fd, handover_fd)
+        elif isinstance(message, control.Prefer):
+            switchboard.prefer(message.generation)
+        elif isinstance(message, control.CloseAll):
+            switchboard.close_all(message.code, message.reason)
+        else:
+            self._control.send(switchboard.status())
+
+    def _tick(self) -> None:
+        self._switchboard.tick(self._loop.time())
+        self._loop.call_later(TICK, self._tick)
+
+
+async def run(settings: KeeperSettings) -> None:
+    loop = asyncio.get_running_loop()
+    # The terminal's Ctrl-C reaches the whole group; when to stop is the supervisor's decision.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, lambda: None)
+    await Keeper(settings, loop).is_over.wait()
+
+
+def main() -> None:
+    die_with(int(sys.argv[2]))
+    settings = from_json(KeeperSettings, sys.argv[1])
+    keep_from_children(settings.control_fd)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(run(settings))
+    else:
+        uvloop.run(run(settings))
+    # Clients get a TCP close from the kernel; nothing is left to do in order.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Joins the ledger with sockets, worker links and supervisor.
+
+Shell. Private. Everything that happens in a turn of the loop is told to the ledger; at the end of
+the turn its commands are run, then every socket and link with output is written once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from holdfast.framing.handshake import encode_response
+from holdfast.keeper import commands as do
+from holdfast.keeper.ledger import Ledger, Limits
+from holdfast.keeper.poller import Poller
+from holdfast.keeper.sockets import Sockets
+from holdfast.keeper.worker_links import WorkerLink
+from holdfast.wire import control
+from holdfast.wire import messages as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from holdfast.config import KeeperSettings
+
+__all__ = ["Switchboard"]
+
+log = logging.getLogger("holdfast.keeper")
+
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Switchboard:
+    """The keeper, but for its process and its control link.
+
+    Args:
+        node: 5 bytes that name this keeper in connection ids.
+        key: secret for connection ids.
+        report: sends a message to the supervisor.
+    """
+
+    def __init__(
+        self,
+        settings: KeeperSettings,
+        node: bytes,
+        key: bytes,
+        report: Callable[[control.FromKeeper], None],
+    ) -> None:
+        self._welcome = wire.Welcome(wire.VERSION, node, key)
+        self._report = report
+        self._links: dict[int, WorkerLink] = {}
+        self.poller = Poller(self.end_turn)
+        self._ledger = Ledger(
+            Limits(settings.mailbox_messages, settings.mailbox_bytes, settings.max_attempts)
+        )
+        self._sockets = Sockets(
+            self._ledger,
+            self.poller,
+            max_message=settings.max_message,
+            max_outbound=settings.max_outbound,
+            close_timeout=settings.close_timeout,
+        )
+        self._run: dict[type[do.Command], Callable[[Any], None]] = {
+            do.DeliverTo: self._deliver,
+            do.WriteMessage: lambda c: self._sockets.write(c.connection, c.data),
+            do.WriteMany: lambda c: self._sockets.write_many(c.connections, c.data),
+            do.CloseSocket: lambda c: self._sockets.close(c.connection, c.code, c.reason),
+            do.PauseReading: lambda c: self._sockets.pause_reading(c.connection),
+            do.ResumeReading: lambda c: self._sockets.resume_reading(c.connection),
+            do.TellDrained: self._tell_drained,
+            do.DropWorker: self._drop_worker,
+            do.Quarantined: _log_quarantined,
+            do.ReportEmpty: lambda _: report(control.Empty()),
+        }
+
+    # --- the supervisor's orders ----------------------------------------------------------------
+
+    def add_worker(self, worker: int, stream_fd: int, handover_fd: int) -> None:
+        self._links[worker] = WorkerLink(
+            worker,
+            stream_fd,
+            handover_fd,
+            self.poller,
+            on_message=self._receive,
+            on_lost=self._lose_worker,
+        )
+
+    def prefer(self, generation: int) -> None:
+        self._ledger.prefer(generation)
+        self.end_turn()
+
+    def close_all(self, code: int, reason: str) -> None:
+        self._ledger.close_all(code, reason)
+        self.end_turn()
+
+    def status(self) -> control.KeeperStatus:
+        counts = self._ledger.counts
+        return control.KeeperStatus(
+            connections=len(self._ledger),
+            waiting=self._ledger.waiting,
+            accepted=counts.accepted,
+            deliveries=counts.deliveries,
+            redeliveries=counts.redeliveries,
+            quarantined=counts.quarantined,
+        )
+
+    def tick(self, now: float) -> None:
+        self._sockets.tick(now)
+        self.end_turn()
+
+    # --- one turn -------------------------------------------------------------------------------
+
+    def end_turn(self) -> None:
+        """Run what follows from this turn, then write: one call per socket and link."""
+        commands = self._ledger.take_commands()
+        while True:
+            for command in commands:
+                self._run[type(command)](command)
+            self._sockets.flush()
+            # A write may have found its client gone, which is a new fact.
+            commands = self._ledger.take_commands()
+            if not commands:
+                break
+        for link in self._links.values():
+            if link.has_output:
+                link.flush()
+
+    def _deliver(self, command: do.DeliverTo) -> None:
+        link = self._links.get(command.worker)
+        if link is not None:
+            link.send(command.delivery)
+
+    def _tell_drained(self, command: do.TellDrained) -> None:
+        link = self._links.get(command.worker)
+        if link is not None:
+            link.send(wire.Drained())
+
+    # --- facts about workers --------------------------------------------------------------------
+
+    def _receive(self, link: WorkerLink, message: wire.FromWorker) -> None:
+        if isinstance(message, wire.Ack):
+            self._ledger.receive_ack(link.worker, message)
+        elif isinstance(message, wire.Act):
+            self._ledger.receive_actions(message.actions)
+        elif isinstance(message, wire.Handover):
+            self._adopt(link, message)
+        else:
+            self._welcome_worker(link, message)
+
+    def _welcome_worker(self, link: WorkerLink, hello: wire.Hello) -> None:
+        if hello.version != wire.VERSION:
+            self._drop_worker(do.DropWorker(link.worker, f"it speaks version {hello.version} of "
+                                            f"the wire, the keeper {wire.VERSION}; restart holdfast"))  # fmt: skip
+            return
+        link.send(self._welcome)
+        self._ledger.worker_ready(link.worker, hello.generation)
+
+    def _adopt(self, link: WorkerLink, handover: wire.Handover) -> None:
+        fd = None if handover.lost else link.take_descriptor(handover.serial)
+        if fd is None and not handover.lost:
+            self._drop_worker(do.DropWorker(link.worker, "announced a connection without giving "
+                                            "its descriptor"))  # fmt: skip
+            return
+        try:
+            response = encode_response(
+                handover.key, subprotocol=handover.subprotocol, headers=handover.headers
+            )
+        except ValueError as error:
+            self._refuse(link, handover.serial, fd, str(error))
+            return
+        connection = self._ledger.adopt(handover, link.worker)
+        if connection is None:
+            self._refuse(link, handover.serial, fd, "its serial or its details make no sense")
+        elif fd is None:
+            self._ledger.receive_close(connection, 1006, "")
+        else:
+            self._sockets.adopt(fd, connection, response, handover.leftover)
+
+    def _refuse(self, link: WorkerLink, serial: int, fd: int | None, why: str) -> None:
+        log.error("connection %#x from worker %d was refused: %s", serial, link.worker, why)
+        link.send(wire.Refused(serial, why))
+        if fd is not None:
+            try:
+                os.write(fd, UNAVAILABLE)
+            except OSError:
+                pass  # The client is gone; nobody is left to tell.
+            finally:
+                os.close(fd)
+
+    def _lose_worker(self, link: WorkerLink, why: str | None) -> None:
+        del self._links[link.worker]
+        if why is not None:
+            log.error("worker %d was cut off: %s", link.worker, why)
+            self._report(control.WorkerDropped(link.worker, why))
+        self._ledger.worker_lost(link.worker)
+
+    def _drop_worker(self, command: do.DropWorker) -> None:
+        link = self._links.get(command.worker)
+        if link is not None:
+            link.cut()
+            self._lose_worker(link, command.why)
+
+
+def _log_quarantined(command: do.Quarantined) -> None:
+    log.error(
+        "message %d of connection %#x (%d bytes) was put aside: %d workers were lost over it",
+        command.number,
+        command.connection.serial,
+        command.size,
+        command.attempts,
+    )

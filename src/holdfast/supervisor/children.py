@@ -1,0 +1,111 @@
+"""Child processes: started by module name, spoken to over control links, reaped.
+
+Shell. Private.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from holdfast.config import KeeperSettings, WorkerSettings, to_json
+from holdfast.links.control import ControlLink, control_pair
+from holdfast.wire import control
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+__all__ = ["KeeperProcess", "WorkerProcess", "start_keeper", "start_worker"]
+
+
+@dataclass(slots=True)
+class KeeperProcess:
+    process: subprocess.Popen[bytes]
+    link: ControlLink[control.FromKeeper]
+
+
+@dataclass(slots=True)
+class WorkerProcess:
+    process: subprocess.Popen[bytes]
+    link: ControlLink[control.FromWorker]
+
+
+def start_keeper(
+    settings: KeeperSettings,
+    loop: asyncio.AbstractEventLoop,
+    on_message: Callable[[control.FromKeeper], None],
+) -> KeeperProcess:
+    """Start a keeper. Its `control_fd` is set here."""
+    ours, theirs = control_pair()
+    settings = replace(settings, control_fd=theirs.fileno())
+    process = _spawn("holdfast.keeper.process", to_json(settings), [theirs.fileno()])
+    theirs.close()
+    link: ControlLink[control.FromKeeper] = ControlLink(
+        ours,
+        control.FromKeeper,
+        loop,
+        on_message=lambda message, _: on_message(message),
+        on_lost=_nothing,
+    )
+    return KeeperProcess(process, link)
+
+
+def start_worker(
+    settings: WorkerSettings,
+    loop: asyncio.AbstractEventLoop,
+    keeper: KeeperProcess,
+    on_message: Callable[[control.FromWorker], None],
+) -> WorkerProcess:
+    """Start a worker and give the keeper its ends of their links. The descriptors of the links
+    are set here.
+    """
+    ours, theirs = control_pair()
+    keeper_stream, worker_stream = socket.socketpair()
+    keeper_handover, worker_handover = control_pair()
+    keeper.link.send(
+        control.AddWorker(settings.worker, settings.generation),
+        [keeper_stream.fileno(), keeper_handover.fileno()],
+    )
+    settings = replace(
+        settings,
+        control_fd=theirs.fileno(),
+        stream_fd=worker_stream.fileno(),
+        handover_fd=worker_handover.fileno(),
+    )
+    inherited = [theirs, worker_stream, worker_handover]
+    fds = [*(end.fileno() for end in inherited), settings.listen_fd]
+    process = _spawn("holdfast.worker.process", to_json(settings), fds)
+    for end in (*inherited, keeper_stream, keeper_handover):
+        end.close()
+    link: ControlLink[control.FromWorker] = ControlLink(
+        ours,
+        control.FromWorker,
+        loop,
+        on_message=lambda message, _: on_message(message),
+        on_lost=_nothing,
+    )
+    return WorkerProcess(process, link)
+
+
+def kill(child: KeeperProcess | WorkerProcess) -> None:
+    child.process.send_signal(signal.SIGKILL)
+
+
+def _spawn(module: str, settings: str, fds: Sequence[int]) -> subprocess.Popen[bytes]:
+    # A fresh interpreter, never a fork of this one: nothing of the application's ever gets into
+    # the supervisor, and nothing of the supervisor's into a worker.
+    return subprocess.Popen(
+        [sys.executable, "-m", module, settings, str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        pass_fds=fds,
+    )
+
+
+def _nothing() -> None:
+    """The end of a process is learnt from the kernel (SIGCHLD), which also knows its status."""

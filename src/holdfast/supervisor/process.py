@@ -1,0 +1,323 @@
+"""The supervisor process: binds the port, runs the policy's commands, passes facts to it.
+
+Shell. Private. No data passes through here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from holdfast.config import KeeperSettings, WorkerSettings
+from holdfast.supervisor import policy as do
+from holdfast.supervisor.children import (
+    KeeperProcess,
+    WorkerProcess,
+    kill,
+    start_keeper,
+    start_worker,
+)
+from holdfast.supervisor.control_socket import ControlSocket
+from holdfast.wire import control
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from holdfast.config import ServerSettings
+
+__all__ = ["Supervisor", "bind", "serve"]
+
+log = logging.getLogger("holdfast")
+
+GOING_AWAY = 1001  # RFC 6455 section 7.4.1
+
+# uvicorn's number. The queue is what keeps TCP connections waiting while no worker accepts.
+BACKLOG = 2048
+
+STATUS_TIMEOUT = 5.0  # seconds; the keeper answers in one turn of its loop
+
+
+class Supervisor:
+    """One server.
+
+    Args:
+        listener: bound and listening; the supervisor's own copy, which it never accepts from.
+    """
+
+    def __init__(self, settings: ServerSettings, listener: socket.socket) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._workers: dict[int, WorkerProcess] = {}
+        # Unique over restarts of the server within a second, for connection ids.
+        self._policy = do.Policy(
+            workers=settings.workers,
+            drain_timeout=settings.drain_timeout,
+            first_worker=int(time.time()),
+        )
+        self._keeper = self._start_keeper()
+        self._control = ControlSocket(settings.port, self._answer)
+        self._reloads: list[asyncio.Future[dict[str, Any]]] = []
+        self._statuses: list[asyncio.Future[control.KeeperStatus]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._exit: asyncio.Future[int] = self._loop.create_future()
+        self._is_stopping = False
+        self._run: dict[type[do.Command], Callable[[Any], None]] = {
+            do.StartWorker: self._start_worker,
+            do.Serve: lambda c: self._tell(c.worker, control.Serve()),
+            do.Quiesce: lambda c: self._tell(c.worker, control.Quiesce()),
+            do.Drain: lambda c: self._tell(c.worker, control.Drain()),
+            do.Kill: self._kill,
+            do.Prefer: lambda c: self._keeper.link.send(control.Prefer(c.generation)),
+            do.CloseConnections: self._close_connections,
+            do.Promoted: self._report_promoted,
+            do.GenerationFailed: self._report_failed,
+            do.Exit: self._end,
+        }
+
+    async def run(self) -> int:
+        """Serve until told to stop; return the exit status."""
+        for number, react in (
+            (signal.SIGCHLD, self._reap),
+            (signal.SIGHUP, self._reload),
+            (signal.SIGTERM, self._stop),
+            (signal.SIGINT, self._interrupt),
+        ):
+            self._loop.add_signal_handler(number, react)
+        await self._control.open()
+        self._reload()
+        try:
+            return await self._exit
+        finally:
+            self._control.close()
+
+    # --- facts ----------------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        self._policy.reload_requested(self._loop.time())
+        self._follow()
+
+    def _stop(self) -> None:
+        self._is_stopping = True
+        self._policy.stop_requested(self._loop.time())
+        self._follow()
+
+    def _interrupt(self) -> None:
+        if self._is_stopping:
+            log.warning("stopped at once")
+            for worker in self._workers.values():
+                kill(worker)
+            self._end(do.Exit(130))
+            return
+        log.info("stopping; press Ctrl-C again to stop at once")
+        self._stop()
+
+    def _reap(self) -> None:
+        for number, worker in list(self._workers.items()):
+            status = worker.process.poll()
+            if status is not None:
+                del self._workers[number]
+                worker.link.close()
+                self._policy.worker_exited(number, status, self._loop.time())
+        status = self._keeper.process.poll()
+        if status is not None and not self._exit.done():
+            self._replace_keeper(status)
+        self._follow()
+
+    def _hear_worker(self, number: int, message: control.FromWorker) -> None:
+        now = self._loop.time()
+        if isinstance(message, control.Ready):
+            self._policy.worker_ready(number, now)
+        else:
+            self._policy.worker_failed(number, message.summary, message.traceback, now)
+            if self._policy.generation:
+                log.error("worker %d could not start: %s", number, message.summary)
+        self._follow()
+
+    def _hear_keeper(self, message: control.FromKeeper) -> None:
+        if isinstance(message, control.WorkerDropped):
+            self._policy.worker_broken(message.worker)
+        elif isinstance(message, control.Empty):
+            self._policy.connections_closed()
+        elif isinstance(message, control.KeeperStatus):
+            for waiter in self._statuses:
+                if not waiter.done():
+                    waiter.set_result(message)
+            self._statuses.clear()
+        self._follow()
+
+    # --- commands -------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Run what follows, and be back when the next thing comes due."""
+        while commands := self._policy.take_commands():
+            for command in commands:
+                self._run[type(command)](command)
+        if self._timer is not None:
+            self._timer.cancel()
+        when = self._policy.next_tick()
+        self._timer = None if when is None else self._loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        self._policy.tick(self._loop.time())
+        self._follow()
+
+    def _start_keeper(self) -> KeeperProcess:
+        return start_keeper(KeeperSettings(control_fd=-1), self._loop, self._hear_keeper)
+
+    def _replace_keeper(self, status: int) -> None:
+        log.critical(
+            "the keeper died (status %d): every WebSocket connection is lost; starting another",
+            status,
+        )
+        self._keeper.link.close()
+        self._keeper = self._start_keeper()
+        # The workers leave by themselves when their links to the old keeper end.
+        self._policy.keeper_started()
+
+    def _start_worker(self, command: do.StartWorker) -> None:
+        settings = self._settings
+        number = command.worker
+        self._workers[number] = start_worker(
+            WorkerSettings(
+                control_fd=-1,
+                stream_fd=-1,
+                handover_fd=-1,
+                listen_fd=self._listener.fileno(),
+                worker=number,
+                generation=command.generation,
+                application=settings.application,
+                first=command.first,
+                develop=settings.develop,
+                drain_timeout=settings.drain_timeout,
+            ),
+            self._loop,
+            self._keeper,
+            lambda message: self._hear_worker(number, message),
+        )
+
+    def _tell(self, number: int, message: control.ToWorker) -> None:
+        worker = self._workers.get(number)
+        if worker is not None:
+            worker.link.send(message)
+
+    def _kill(self, command: do.Kill) -> None:
+        worker = self._workers.get(command.worker)
+        if worker is not None:
+            kill(worker)
+
+    def _close_connections(self, _: do.CloseConnections) -> None:
+        self._listener.close()
+        self._keeper.link.send(control.CloseAll(GOING_AWAY, ""))
+
+    def _report_promoted(self, command: do.Promoted) -> None:
+        if command.generation == 1:
+            log.info("serving %s on %s", self._settings.application, self._url())
+        else:
+            log.info("generation %d serves", command.generation)
+        self._tell_reloaders({"ok": True, "generation": command.generation})
+
+    def _report_failed(self, command: do.GenerationFailed) -> None:
+        log.error(
+            "generation %d was given up: %s\n%s",
+            command.generation,
+            command.summary,
+            command.traceback,
+        )
+        answer = {"ok": False, "summary": command.summary, "traceback": command.traceback}
+        self._tell_reloaders(answer)
+
+    def _tell_reloaders(self, answer: dict[str, Any]) -> None:
+        for waiter in self._reloads:
+            if not waiter.done():
+                waiter.set_result(answer)
+        self._reloads.clear()
+
+    def _end(self, command: do.Exit) -> None:
+        if not self._exit.done():
+            self._exit.set_result(command.status)
+            kill(self._keeper)
+
+    # --- the command line -----------------------------------------------------------------------
+
+    async def _answer(self, request: dict[str, Any]) -> object:
+        command = request.get("command")
+        if command == "status":
+            return await self._status()
+        if command == "reload":
+            waiter: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+            self._reloads.append(waiter)
+            self._reload()
+            return await waiter
+        if command == "stop":
+            self._stop()
+            await asyncio.shield(self._exit)
+            return {"ok": True}
+        return {"ok": False, "summary": f"there is no command {command!r}"}
+
+    async def _status(self) -> dict[str, Any]:
+        waiter: asyncio.Future[control.KeeperStatus] = self._loop.create_future()
+        self._statuses.append(waiter)
+        self._keeper.link.send(control.Report())
+        keeper = await asyncio.wait_for(waiter, STATUS_TIMEOUT)
+        return {
+            "url": self._url(),
+            "application": self._settings.application,
+            "generation": self._policy.generation,
+            "supervisor": {"pid": os.getpid(), "state": self._state()},
+            "keeper": {"pid": self._keeper.process.pid, "state": "serving"},
+            "workers": [
+                {
+                    "worker": child.worker,
+                    "pid": self._workers[child.worker].process.pid,
+                    "generation": child.generation,
+                    "state": child.state.value,
+                }
+                for child in self._policy.children
+                if child.worker in self._workers
+            ],
+            "connections": keeper.connections,
+            "waiting": keeper.waiting,
+            "accepted": keeper.accepted,
+            "deliveries": keeper.deliveries,
+            "redeliveries": keeper.redeliveries,
+            "quarantined": keeper.quarantined,
+        }
+
+    def _state(self) -> str:
+        if self._is_stopping:
+            return "stopping"
+        return "serving" if self._policy.generation else "starting"
+
+    def _url(self) -> str:
+        host = self._settings.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._settings.port}"
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def serve(settings: ServerSettings, listener: socket.socket) -> int:
+    """Run a server until it is told to stop; return the exit status."""
+    return await Supervisor(settings, listener).run()

@@ -1,0 +1,47 @@
+"""Encodings that travel inside messages: a connection's details, and its attachment.
+
+Pure. Both are opaque bytes to the keeper, except that it changes the channels of a connection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from holdfast.core.ports import About
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["decode_about", "decode_plain", "encode_about", "encode_plain", "is_about"]
+
+_ABOUT = msgspec.msgpack.Decoder(tuple[str, str | None, list[str]])
+
+
+def encode_about(about: About) -> bytes:
+    # Sorted, so that equal details are equal bytes and the keeper can share them.
+    return msgspec.msgpack.encode((about.url, about.subprotocol, sorted(about.channels)))
+
+
+def decode_about(encoded: bytes) -> About:
+    url, subprotocol, channels = _ABOUT.decode(encoded)
+    return About(url, subprotocol, frozenset(channels))
+
+
+def is_about(encoded: bytes) -> bool:
+    """True if `decode_about` will not raise."""
+    try:
+        _ABOUT.decode(encoded)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def encode_plain(value: object) -> bytes:
+    """Encode plain data; raise TypeError, ValueError or OverflowError for what is not."""
+    return msgspec.msgpack.encode(value)
+
+
+def decode_plain(encoded: bytes) -> Any:
+    return msgspec.msgpack.decode(encoded)

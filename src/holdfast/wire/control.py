@@ -1,0 +1,156 @@
+"""What the supervisor and its processes say to each other on the control link.
+
+Pure. Same form and same checks as `wire/messages.py`. Rare messages: no tuning here.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from holdfast.core.errors import BrokenWire
+
+__all__ = [
+    "AddWorker",
+    "CloseAll",
+    "ControlDecoder",
+    "Drain",
+    "Empty",
+    "Failed",
+    "FromKeeper",
+    "FromWorker",
+    "KeeperStatus",
+    "Prefer",
+    "Quiesce",
+    "Ready",
+    "Report",
+    "Serve",
+    "ToKeeper",
+    "ToWorker",
+    "WorkerDropped",
+    "encode_control",
+]
+
+T = TypeVar("T")
+
+
+class Message(Struct, frozen=True, array_like=True):
+    """Base of the control messages: arrays with a tag in front."""
+
+
+# --- supervisor → worker ------------------------------------------------------------------------
+
+
+class Serve(Message, frozen=True, tag=1):
+    """Accept requests from now on."""
+
+
+class Quiesce(Message, frozen=True, tag=2):
+    """Accept no more requests, finish those that run; deliveries go on."""
+
+
+class Drain(Message, frozen=True, tag=3):
+    """Finish what is in hand, then leave."""
+
+
+ToWorker: TypeAlias = Serve | Quiesce | Drain
+
+
+# --- worker → supervisor ------------------------------------------------------------------------
+
+
+class Ready(Message, frozen=True, tag=1):
+    """The application is loaded (and installed and activated, by a generation's first worker)."""
+
+
+class Failed(Message, frozen=True, tag=2):
+    """The application could not be started; the worker leaves."""
+
+    summary: str
+    traceback: str
+
+
+FromWorker: TypeAlias = Ready | Failed
+
+
+# --- supervisor → keeper ------------------------------------------------------------------------
+
+
+class AddWorker(Message, frozen=True, tag=1):
+    """A worker was started; the keeper's ends of its two links come with this message."""
+
+    worker: int
+    generation: int
+
+
+class Prefer(Message, frozen=True, tag=2):
+    """Deliver to this generation; drain the others."""
+
+    generation: int
+
+
+class CloseAll(Message, frozen=True, tag=3):
+    """Close every connection; say Empty when the last close event was acknowledged."""
+
+    code: int
+    reason: str
+
+
+class Report(Message, frozen=True, tag=4):
+    """Answer with KeeperStatus."""
+
+
+ToKeeper: TypeAlias = AddWorker | Prefer | CloseAll | Report
+
+
+# --- keeper → supervisor ------------------------------------------------------------------------
+
+
+class WorkerDropped(Message, frozen=True, tag=2):
+    """A worker broke the contract; it is cut off and has to be replaced."""
+
+    worker: int
+    why: str
+
+
+class KeeperStatus(Message, frozen=True, tag=3):
+    """Counts since the keeper started, but for `connections` and `waiting`, which are current."""
+
+    connections: int
+    waiting: int
+    accepted: int
+    deliveries: int
+    redeliveries: int
+    quarantined: int
+
+
+class Empty(Message, frozen=True, tag=4):
+    """No connection is left."""
+
+
+FromKeeper: TypeAlias = Ready | WorkerDropped | KeeperStatus | Empty
+
+
+def encode_control(message: Message) -> bytes:
+    """Return one packet; the control link keeps packets apart by itself."""
+    return msgspec.msgpack.encode(message)
+
+
+class ControlDecoder(Generic[T]):
+    """Decodes the packets of one direction."""
+
+    def __init__(self, messages: object) -> None:
+        """`messages` is the union of what may come, as one of the aliases above."""
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(messages)
+
+    def decode(self, packet: bytes) -> T:
+        """
+        Raises:
+            BrokenWire: the packet is none of the expected messages.
+        """
+        try:
+            return self._decoder.decode(packet)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise BrokenWire(f"not a message of this control link: {error}") from error

@@ -1,0 +1,206 @@
+"""What keeper and worker say to each other on the stream link.
+
+Pure. Each message is an array with a tag in front: small on the wire, and checked field by field
+when it is decoded, so that nothing malformed gets further than `wire/stream.py`.
+
+A connection is named by its serial. A delivery and its acknowledgement carry (number, attempt):
+a worker given up for lost may still answer late, while another already works on the message.
+Text and binary are kinds of their own, as in RFC 6455, so that the decoder can check them.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+__all__ = [
+    "VERSION",
+    "Ack",
+    "Act",
+    "Action",
+    "Attach",
+    "Close",
+    "Deliver",
+    "DeliverBinary",
+    "DeliverClose",
+    "DeliverText",
+    "Drained",
+    "FromWorker",
+    "Handover",
+    "Hello",
+    "Publish",
+    "PublishBinary",
+    "PublishText",
+    "Refused",
+    "Send",
+    "SendBinary",
+    "SendText",
+    "Subscribe",
+    "ToWorker",
+    "Unsubscribe",
+    "Welcome",
+]
+
+# Raised with every change of this file: keeper and workers of different versions refuse each
+# other instead of guessing.
+VERSION = 1
+
+
+# --- actions: what a listener asked for; they travel inside Ack, Act and Handover ---------------
+
+
+class SendText(Struct, frozen=True, array_like=True, tag=1, gc=False):
+    connection: int
+    data: str
+
+
+class SendBinary(Struct, frozen=True, array_like=True, tag=2, gc=False):
+    connection: int
+    data: bytes
+
+
+class Close(Struct, frozen=True, array_like=True, tag=3, gc=False):
+    """Close the connection behind everything sent before."""
+
+    connection: int
+    code: int
+    reason: str
+
+
+class Attach(Struct, frozen=True, array_like=True, tag=4, gc=False):
+    """Replace the attachment."""
+
+    connection: int
+    attachment: bytes
+
+
+class Subscribe(Struct, frozen=True, array_like=True, tag=5, gc=False):
+    connection: int
+    channel: str
+
+
+class Unsubscribe(Struct, frozen=True, array_like=True, tag=6, gc=False):
+    connection: int
+    channel: str
+
+
+class PublishText(Struct, frozen=True, array_like=True, tag=7, gc=False):
+    """Send to every connection that is subscribed to the channel."""
+
+    channel: str
+    data: str
+
+
+class PublishBinary(Struct, frozen=True, array_like=True, tag=8, gc=False):
+    channel: str
+    data: bytes
+
+
+Send: TypeAlias = SendText | SendBinary
+Publish: TypeAlias = PublishText | PublishBinary
+Action: TypeAlias = Send | Close | Attach | Subscribe | Unsubscribe | Publish
+
+
+# --- worker → keeper ----------------------------------------------------------------------------
+
+
+class Hello(Struct, frozen=True, array_like=True, tag=1):
+    """The first message of a worker."""
+
+    version: int
+    worker: int
+    generation: int
+
+
+class Ack(Struct, frozen=True, array_like=True, tag=2):
+    """The commit point: apply the actions, all of them, and forget the delivery."""
+
+    connection: int
+    number: int
+    attempt: int
+    actions: list[Action]
+
+
+class Act(Struct, frozen=True, array_like=True, tag=3):
+    """Apply the actions: from outside an event, or flushed before its end."""
+
+    actions: list[Action]
+
+
+class Handover(Struct, frozen=True, array_like=True, tag=4):
+    """Adopt a connection. Its descriptor is already waiting on the handover link.
+
+    `lost` says that the client had vanished before the descriptor could be given: there is none,
+    and the connection opens only to close.
+    """
+
+    serial: int
+    key: bytes
+    subprotocol: str | None
+    headers: list[tuple[bytes, bytes]]
+    about: bytes
+    leftover: bytes
+    actions: list[Action]
+    lost: bool
+
+
+FromWorker: TypeAlias = Hello | Ack | Act | Handover
+
+
+# --- keeper → worker ----------------------------------------------------------------------------
+
+
+class Welcome(Struct, frozen=True, array_like=True, tag=1):
+    """The keeper's answer to Hello: what connection ids are made of."""
+
+    version: int
+    node: bytes
+    key: bytes
+
+
+class DeliverText(Struct, frozen=True, array_like=True, tag=2, gc=False):
+    """One message of a connection, for the nth time, with all the state it needs."""
+
+    connection: int
+    number: int
+    attempt: int
+    data: str
+    about: bytes
+    attachment: bytes
+
+
+class DeliverBinary(Struct, frozen=True, array_like=True, tag=3, gc=False):
+    connection: int
+    number: int
+    attempt: int
+    data: bytes
+    about: bytes
+    attachment: bytes
+
+
+class DeliverClose(Struct, frozen=True, array_like=True, tag=4, gc=False):
+    """The last delivery of a connection."""
+
+    connection: int
+    number: int
+    attempt: int
+    code: int
+    reason: str
+    about: bytes
+    attachment: bytes
+
+
+class Refused(Struct, frozen=True, array_like=True, tag=5):
+    """A handover was not adopted; its client got an HTTP error."""
+
+    serial: int
+    why: str
+
+
+class Drained(Struct, frozen=True, array_like=True, tag=6):
+    """No delivery of this worker is in flight and none will come."""
+
+
+Deliver: TypeAlias = DeliverText | DeliverBinary
+ToWorker: TypeAlias = Welcome | Deliver | DeliverClose | Refused | Drained

@@ -1,0 +1,100 @@
+"""Gives an upgraded socket to the keeper.
+
+Shell. Private. The descriptor goes over the handover link first, then the record over the stream
+link: when the keeper reads the record, the descriptor is already there. Nothing has been written
+to the client by then; the keeper answers the handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+from holdfast.core.ports import About
+from holdfast.framing.handshake import websocket_key
+from holdfast.hosts.asgi import HandoverUnavailable
+from holdfast.wire.codec import encode_about
+from holdfast.wire.messages import Handover
+from holdfast.wire.outbox import WireOutbox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from holdfast.core.events import Upgrade
+    from holdfast.core.ports import Outbox
+    from holdfast.worker.stream_link import StreamLink
+
+__all__ = ["HandoverLink"]
+
+SERIAL_BYTES = 8
+
+
+class HandoverLink:
+    """The worker's end of the handover link."""
+
+    def __init__(self, fd: int, stream: StreamLink, loop: asyncio.AbstractEventLoop) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(False)
+        self._stream = stream
+        self._loop = loop
+        self._turn = asyncio.Lock()
+
+    async def give_descriptor(self, serial: int, fd: int) -> None:
+        """Send a copy of `fd`; the caller's own stays open.
+
+        Raises:
+            HandoverUnavailable: the keeper is not there.
+        """
+        packet = serial.to_bytes(SERIAL_BYTES, "big")
+        async with self._turn:
+            while True:
+                try:
+                    socket.send_fds(self._socket, [packet], [fd])
+                except BlockingIOError:
+                    await self._writable()
+                except OSError as error:
+                    raise HandoverUnavailable(f"the keeper takes no socket: {error}") from error
+                else:
+                    return
+
+    def announce(
+        self,
+        upgrade: Upgrade,
+        outbox: Outbox,
+        request_headers: Sequence[tuple[bytes, bytes]],
+        leftover: bytes,
+        *,
+        lost: bool,
+    ) -> None:
+        """Send the record that goes with the descriptor."""
+        assert isinstance(outbox, WireOutbox)
+        connection = upgrade.connection
+        # Without channels: the ledger learns them from the actions, as it does later.
+        about = About(connection.url, upgrade.subprotocol, frozenset())
+        self._stream.send(
+            Handover(
+                serial=connection.serial,
+                key=websocket_key(request_headers),
+                subprotocol=upgrade.subprotocol,
+                headers=upgrade.headers.raw,
+                about=encode_about(about),
+                leftover=leftover,
+                actions=outbox.actions,
+                lost=lost,
+            )
+        )
+
+    async def _writable(self) -> None:
+        ready: asyncio.Future[None] = self._loop.create_future()
+        fd = self._socket.fileno()
+        self._loop.add_writer(fd, _wake, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_writer(fd)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,154 @@
+"""The worker's HTTP server: uvicorn, embedded, with one addition.
+
+Shell. Private. uvicorn's own way of upgrading (its `ws=` option) drops what a client sent behind
+its handshake and wants the response written by the new protocol object. Here a handshake is an
+ordinary request with one thing more in its scope, a `SocketGiver`: the application answers it like
+any other, or has the socket given to the keeper. So rejections are full HTTP responses, written
+by uvicorn, and nothing is written before the decision.
+
+`HttpToolsProtocol` is uvicorn's internal class; `tests/worker/test_http.py` fails if a new
+version changes what is relied on here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from holdfast.framing.handshake import is_upgrade_request
+from holdfast.hosts.asgi import EXTENSION
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Generator
+    from typing import Any
+
+    from holdfast.core.events import Upgrade
+    from holdfast.core.ports import Outbox
+    from holdfast.hosts.asgi import HttpSide
+    from holdfast.worker.handover import HandoverLink
+
+__all__ = ["HttpServer"]
+
+# What a client may send behind its handshake request before it is answered. RFC 6455 section 4.1
+# allows nothing at all; what fits one read is kept, more is a client that will not wait.
+MAX_LEFTOVER = 256 * 1024  # bytes
+
+BACKLOG = 2048
+
+
+class HttpServer:
+    """Serves the application on a listening socket until told to stop."""
+
+    def __init__(
+        self, side: HttpSide, handover: HandoverLink, *, keep_alive: float, drain_timeout: float
+    ) -> None:
+        config = uvicorn.Config(
+            side,
+            interface="asgi3",
+            # A factory is all uvicorn makes of it (Server.startup: create_protocol).
+            http=cast("type[asyncio.Protocol]", partial(HttpProtocol, handover)),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=cast("int", keep_alive),
+            timeout_graceful_shutdown=cast("int", drain_timeout),
+        )
+        self._server = _Server(config)
+        self._serving: asyncio.Task[None] | None = None
+
+    def start(self, listener: socket.socket) -> None:
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+
+    async def stop(self) -> None:
+        """Accept nothing more; return when all requests have been answered."""
+        if self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        # Signals are the supervisor's; a worker is told what to do over its control link.
+        yield
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol; a handshake request gets a `SocketGiver` in its scope."""
+
+    def __init__(self, handover: HandoverLink, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._handover = handover
+        self._giver: Giver | None = None
+
+    def on_headers_complete(self) -> None:
+        is_handshake = self.parser.should_upgrade() and self.parser.get_method() == b"GET"
+        if is_handshake and is_upgrade_request(self.headers):
+            self._giver = Giver(self, self._handover)
+            extensions: dict[str, Any] = {EXTENSION: self._giver}
+            self.scope["extensions"] = extensions
+        super().on_headers_complete()
+        if self._giver is not None:
+            # The parser has stopped for good; a declined handshake ends the connection.
+            self.cycle.keep_alive = False
+
+    def data_received(self, data: bytes) -> None:
+        if self._giver is not None:
+            self._giver.receive(data)
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade as stop:
+            if self._giver is not None:
+                self._giver.receive(data[stop.args[0] :])
+
+
+class Giver:
+    """The socket of one handshake request; `hosts/asgi.py:SocketGiver`."""
+
+    def __init__(self, protocol: HttpProtocol, handover: HandoverLink) -> None:
+        self._protocol = protocol
+        self._handover = handover
+        self._leftover = b""
+
+    def receive(self, data: bytes) -> None:
+        """Keep what came behind the request; the rest stays in the kernel."""
+        self._leftover += data
+        self._protocol.transport.pause_reading()
+        if len(self._leftover) > MAX_LEFTOVER:
+            self._protocol.transport.abort()
+
+    async def give(self, upgrade: Upgrade, outbox: Outbox) -> None:
+        protocol = self._protocol
+        transport = protocol.transport
+        await self._flush_earlier_responses()
+        is_lost = transport.is_closing()
+        if not is_lost:
+            transport.pause_reading()
+            descriptor = transport.get_extra_info("socket").fileno()
+            await self._handover.give_descriptor(upgrade.connection.serial, descriptor)
+        headers = protocol.scope["headers"]
+        self._handover.announce(upgrade, outbox, list(headers), self._leftover, lost=is_lost)
+        # To uvicorn the request ends as if its client had left; the keeper's copy of the socket
+        # keeps the TCP connection open.
+        protocol.cycle.disconnected = True
+        transport.abort()
+
+    async def _flush_earlier_responses(self) -> None:
+        """A response to an earlier request on this connection may still be on its way out."""
+        transport = self._protocol.transport
+        while transport.get_write_buffer_size() and not transport.is_closing():
+            await asyncio.sleep(0.01)

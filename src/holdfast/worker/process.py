@@ -1,0 +1,167 @@
+"""A worker process: `python -m holdfast.worker.process SETTINGS PARENT`.
+
+Shell. Private. Started by the supervisor. Loads the application, says hello to the keeper, serves
+until told to drain, and leaves. If the keeper or the supervisor is gone, so is the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+
+from holdfast.config import WorkerSettings, from_json
+from holdfast.core.events import ShutdownEvent
+from holdfast.core.outlet import Outlet, current_outlet
+from holdfast.core.scope import ServiceWorker
+from holdfast.hosts.asgi import HttpSide
+from holdfast.links.control import ControlLink
+from holdfast.links.lifeline import die_with, keep_from_children
+from holdfast.wire import control
+from holdfast.wire import messages as wire
+from holdfast.worker.handover import HandoverLink
+from holdfast.worker.host import WorkerHost
+from holdfast.worker.http import HttpServer
+from holdfast.worker.inbox import Inbox
+from holdfast.worker.loader import ApplicationError, load, run_event, start
+from holdfast.worker.stream_link import StreamLink
+
+__all__ = ["main"]
+
+log = logging.getLogger("holdfast.worker")
+
+FAILED = 3  # exit status: the application could not be started
+
+
+class WorkerProcess:
+    """One worker, from its start to its exit."""
+
+    def __init__(self, settings: WorkerSettings, loop: asyncio.AbstractEventLoop) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._listener = socket.socket(fileno=settings.listen_fd)
+        self._control: ControlLink[control.ToWorker] = ControlLink(
+            socket.socket(fileno=settings.control_fd),
+            control.ToWorker,
+            loop,
+            on_message=self._obey,
+            on_lost=lambda: self._leave("the supervisor is gone"),
+        )
+        self._link = StreamLink(
+            settings.stream_fd, loop, on_messages=self._receive, on_lost=self._leave
+        )
+        self._handover = HandoverLink(settings.handover_fd, self._link, loop)
+        self._host = WorkerHost(settings.worker, self._link, loop)
+        self._welcomed = asyncio.Event()
+        self._serve = asyncio.Event()
+        self._quiesce = asyncio.Event()
+        self._drain = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._inbox: Inbox | None = None
+
+    async def run(self) -> int:
+        """Return the exit status."""
+        settings = self._settings
+        # What the application does outside of events leaves at once.
+        current_outlet.set(Outlet(self._host, self._host.outbox))
+        self._link.send(wire.Hello(wire.VERSION, settings.worker, settings.generation))
+        await self._welcomed.wait()
+        try:
+            app = load(settings.application)
+            await start(app, self._host, first=settings.first, timeout=settings.lifecycle_timeout)
+        except ApplicationError as error:
+            self._control.send(control.Failed(error.summary, error.traceback))
+            return FAILED
+        self._inbox = Inbox(app, self._host, self._link, self._loop)
+        self._control.send(control.Ready())
+        await self._serve_until_drained(app)
+        return 0
+
+    async def _serve_until_drained(self, app: ServiceWorker) -> None:
+        settings = self._settings
+        side = HttpSide(app, self._host, develop=settings.develop)
+        server = HttpServer(
+            side,
+            self._handover,
+            keep_alive=settings.keep_alive,
+            drain_timeout=settings.drain_timeout,
+        )
+        await self._serve.wait()
+        server.start(self._listener)
+        await self._quiesce.wait()
+        await server.stop()
+        await self._drain.wait()
+        await self._drained.wait()
+        await self._host.finish_works()
+        try:
+            event = ShutdownEvent(self._host, self._host.new_outbox())
+            await run_event(app, self._host, event, settings.lifecycle_timeout)
+        except ApplicationError as error:
+            log.error("%s\n%s", error.summary, error.traceback)
+        app.registration.step("retire")
+        await self._link.drain()
+
+    def _obey(self, message: control.ToWorker, _fds: list[int]) -> None:
+        if isinstance(message, control.Serve):
+            self._serve.set()
+        elif isinstance(message, control.Quiesce):
+            self._quiesce.set()
+        else:
+            # A worker that never served is drained all the same.
+            self._serve.set()
+            self._quiesce.set()
+            self._drain.set()
+
+    def _receive(self, messages: list[wire.ToWorker]) -> None:
+        for message in messages:
+            if isinstance(message, wire.Deliver | wire.DeliverClose):
+                assert self._inbox is not None  # The keeper delivers after Ready only.
+                self._inbox.put(message)
+            elif isinstance(message, wire.Welcome):
+                self._greet(message)
+            elif isinstance(message, wire.Refused):
+                log.error("the keeper refused connection %#x: %s", message.serial, message.why)
+            else:
+                self._drained.set()
+
+    def _greet(self, welcome: wire.Welcome) -> None:
+        if welcome.version != wire.VERSION:
+            self._leave(f"the keeper speaks version {welcome.version} of the wire, this worker "
+                        f"{wire.VERSION}; restart holdfast")  # fmt: skip
+        self._host.be_named(welcome.node, welcome.key)
+        self._welcomed.set()
+
+    def _leave(self, why: str) -> None:
+        """Stop where we stand: without keeper and supervisor nothing can be finished."""
+        log.debug("worker %d leaves: %s", self._settings.worker, why)
+        os._exit(1)
+
+
+async def run(settings: WorkerSettings) -> int:
+    loop = asyncio.get_running_loop()
+    # The terminal's Ctrl-C reaches the whole group; when to stop is the supervisor's decision.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, lambda: None)
+    return await WorkerProcess(settings, loop).run()
+
+
+def main() -> None:
+    die_with(int(sys.argv[2]))
+    settings = from_json(WorkerSettings, sys.argv[1])
+    fds = (settings.control_fd, settings.stream_fd, settings.handover_fd, settings.listen_fd)
+    keep_from_children(*fds)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        import uvloop
+    except ImportError:
+        status = asyncio.run(run(settings))
+    else:
+        status = uvloop.run(run(settings))
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

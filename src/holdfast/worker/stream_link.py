@@ -1,0 +1,134 @@
+"""The worker's end of the stream link.
+
+Shell. Private. One write per turn of the loop carries everything the turn produced.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from holdfast.core.errors import BrokenWire
+from holdfast.wire.messages import ToWorker
+from holdfast.wire.stream import BatchEncoder, BatchReader
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    import msgspec
+
+__all__ = ["StreamLink"]
+
+READ_SIZE = 256 * 1024
+
+
+class StreamLink:
+    """Sends and receives batches on an inherited descriptor.
+
+    Args:
+        on_messages: called with the messages of one read.
+        on_lost: called once when the keeper is gone.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_messages: Callable[[list[ToWorker]], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._fd = fd
+        self._loop = loop
+        self._on_messages = on_messages
+        self._on_lost = on_lost
+        self._reader: BatchReader[ToWorker] = BatchReader(ToWorker)
+        self._encoder = BatchEncoder()
+        self._messages: list[msgspec.Struct] = []
+        self._unsent = bytearray()
+        self._is_open = True
+        self._drained: asyncio.Future[None] | None = None
+        os.set_blocking(fd, False)
+        loop.add_reader(fd, self._read)
+
+    def send(self, message: msgspec.Struct) -> None:
+        """Have the message sent at the end of this turn of the loop."""
+        if not self._messages:
+            self._loop.call_soon(self.flush)
+        self._messages.append(message)
+
+    def flush(self) -> None:
+        """Send now what was collected in this turn."""
+        if not self._messages:
+            return
+        messages, self._messages = self._messages, []
+        batch = self._encoder.encode(messages)
+        if self._unsent:
+            self._unsent += batch
+        else:
+            self._unsent = batch
+            self._write()
+
+    async def drain(self) -> None:
+        """Return when everything sent so far is with the kernel, or the keeper is gone."""
+        self.flush()
+        if self._unsent and self._is_open:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await self._drained
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._fd, READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(f"the link to the keeper broke: {error}")
+            return
+        if not data:
+            self._lose("the keeper closed the link")
+            return
+        try:
+            messages = self._reader.receive(data)
+        except BrokenWire as error:
+            self._lose(str(error))
+            return
+        if messages:
+            self._on_messages(messages)
+
+    def _write(self) -> None:
+        if not self._is_open:
+            self._unsent.clear()
+            return
+        try:
+            written = os.write(self._fd, self._unsent)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            self._unsent.clear()  # The keeper is gone; reading tells.
+            return
+        if written < len(self._unsent):
+            del self._unsent[:written]
+            self._loop.add_writer(self._fd, self._continue)
+        else:
+            self._unsent = bytearray()
+
+    def _continue(self) -> None:
+        self._loop.remove_writer(self._fd)
+        self._write()
+        if not self._unsent:
+            self._wake_drainers()
+
+    def _wake_drainers(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+
+    def _lose(self, why: str) -> None:
+        self._is_open = False
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
+        os.close(self._fd)
+        self._wake_drainers()
+        self._on_lost(why)
