@@ -14,8 +14,6 @@ from holdfast import (
 app = ServiceWorker()
 room = BroadcastChannel("room")
 
-PATHS = {"/echo", "/counter", "/room", "/pub"}
-
 
 @app.on("fetch")
 async def hello(event: FetchEvent) -> Response:
@@ -26,21 +24,23 @@ async def hello(event: FetchEvent) -> Response:
 
 @app.on("websocketupgrade")
 async def join(event: WebSocketUpgradeEvent) -> None:
-    path = event.request.path
-    if path in PATHS:
-        connection = event.accept(data={"path": path, "count": 0})
-        if path == "/room":
-            connection.subscribe("room")
+    match event.request.path:
+        case "/counter":
+            event.accept(data=0)
+        case "/echo" | "/pub" as path:
+            event.accept(data=path)
+        case "/room":
+            event.accept(data="/room").subscribe("room")
 
 
 @app.on("websocketmessage")
 async def answer(event: WebSocketMessageEvent) -> None:
     source = event.source
-    match source.data["path"]:
+    match source.data:
         case "/echo":
             source.send(event.data)
-        case "/counter" if event.data == "incr":
-            source.data["count"] += 1
-            source.send(str(source.data["count"]))
         case "/pub":
             room.post_message(event.data)
+        case int(count) if event.data == "incr":
+            source.data = count + 1
+            source.send(str(count + 1))

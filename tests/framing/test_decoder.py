@@ -281,6 +281,13 @@ def test_a_message_is_too_big_as_soon_as_its_length_says_so() -> None:
     assert violation_of(frame(BINARY, bytes(65536))[:10]) == 1009
 
 
+@pytest.mark.parametrize("top", ["00 c8", "01 00", "40 00", "7f ff"])
+def test_a_huge_64_bit_length_is_too_big_and_not_taken_for_a_shorter_form(top: str) -> None:
+    # 00 c8 is 200: as a 16-bit length it would be a message that is wholly there.
+    header = bytes.fromhex("82 ff" + top + "00 00 00 00 00 00")
+    assert violation_of(header + bytes(400)) == 1009
+
+
 def test_a_whole_small_message_may_be_too_big() -> None:
     assert isinstance(events_of(frame(TEXT, b"abc"), max_message=2)[0], Violation)
 

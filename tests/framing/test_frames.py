@@ -35,6 +35,13 @@ def test_events_of_one_kind_compare_and_hash_by_their_fields() -> None:
     assert len({Close(1000, ""), Close(1000, ""), Close(1001, "")}) == 2
 
 
+@pytest.mark.parametrize("event", [Ping(b""), Pong(b""), Close(None, ""), Violation(1002, "no")])
+def test_events_cannot_be_changed_or_added_to(event: Event) -> None:
+    for name in (event.__match_args__[0], "other"):  # type: ignore[union-attr]
+        with pytest.raises((AttributeError, TypeError)):
+            setattr(event, name, 1)
+
+
 def test_a_text_message_is_one_unmasked_final_text_frame() -> None:
     assert encode_message("Hello") == bytes.fromhex("81 05 48 65 6c 6c 6f")
 

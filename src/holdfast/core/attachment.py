@@ -24,16 +24,17 @@ DEFAULT_LIMIT = 16 * 1024  # bytes, encoded
 # Deeper than any sensible record and far from Python's recursion limit; a cycle ends here too.
 MAX_DEPTH = 64
 
-_SCALARS = (type(None), bool, int, float, str, bytes, datetime)
+_SCALARS = frozenset({type(None), bool, int, float, str, bytes, datetime})
 
 
 class Attachment:
     """The value a listener works with, and whether it differs from what was last committed."""
 
-    __slots__ = ("_committed", "value")
+    __slots__ = ("_committed", "_original", "value")
 
     def __init__(self, committed: bytes, value: Any) -> None:
         self._committed = committed
+        self._original = value
         self.value = value
 
     def changed(self, encode: Callable[[object], bytes], limit: int) -> bytes | None:
@@ -42,8 +43,11 @@ class Attachment:
         Raises:
             AttachmentError: the value is not plain data, or over `limit` bytes.
         """
+        value = self.value
+        if value is self._original and type(value) in _SCALARS:
+            return None  # It cannot have changed in place.
         try:
-            encoded = encode(self.value)
+            encoded = encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             check_plain(self.value)
             raise AttachmentError("data", f"cannot be encoded: {error}") from error

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from holdfast.core.headers import is_token
 
-__all__ = ["CookieOptions", "parse_cookies", "serialize_cookie"]
+__all__ = ["CookieOptions", "parse_cookies", "serialize_cookie", "serialize_deletion"]
 
 # What browsers take for name and value together (RFC 6265 section 6.1); they drop larger ones
 # without a word.
@@ -32,8 +32,10 @@ _SAFE_IN_VALUE = "!#$&'()*+-./:<=>?@[]^_`{|}~"
 _MALFORMED_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 # Not strftime: its names follow the locale.
-_DAYS = "Mon Tue Wed Thu Fri Sat Sun".split()
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class CookieOptions(TypedDict, total=False):
@@ -111,6 +113,18 @@ def serialize_cookie(
         attributes.append("HttpOnly")
     attributes.append(_format_same_site(name, same_site, secure=secure))
     return "; ".join(attributes)
+
+
+def serialize_deletion(name: str, path: str | None = "/", domain: str | None = None) -> str:
+    """Return the Set-Cookie field that deletes what was set with this path and domain.
+
+    Secure only where the name demands it: over plain HTTP browsers ignore a secure cookie, its
+    deletion included; over TLS they take either.
+    """
+    secure = name.lower().startswith(("__secure-", "__host-"))
+    return serialize_cookie(
+        name, "", max_age=0, expires=_EPOCH, path=path, domain=domain, secure=secure
+    )
 
 
 def _decode(value: str) -> str:

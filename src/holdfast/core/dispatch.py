@@ -1,11 +1,16 @@
 """One event, through its listeners, to an outcome.
 
-Pure: a coroutine that awaits only what the listeners return. Hosts drive it and decide what the
-outcome means; nothing is logged or sent from here.
+Pure: steps coroutines, awaits only what the listeners await, knows no event loop. Hosts drive it
+and decide what the outcome means; nothing is logged or sent from here.
+
+Listeners run one after the other. `begin` goes as far as it can without waiting, so that an event
+whose listeners never wait costs no coroutine of ours; where one waits, it returns the rest as
+something to await.
 """
 
 from __future__ import annotations
 
+from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING
 
 from holdfast.core.errors import AlreadyDecided
@@ -13,12 +18,13 @@ from holdfast.core.events import Upgrade
 from holdfast.core.http import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Coroutine, Generator, Iterator, Sequence
+    from typing import Any
 
     from holdfast.core.events import ExtendableEvent, RequestEvent
     from holdfast.core.scope import Listener
 
-__all__ = ["Failure", "dispatch", "dispatch_request"]
+__all__ = ["Failure", "Suspended", "begin", "dispatch", "dispatch_request"]
 
 
 class Failure:
@@ -31,21 +37,103 @@ class Failure:
         self.closes = closes
 
 
-async def dispatch(event: ExtendableEvent, listeners: Sequence[Listener]) -> Failure | None:
-    """Run every listener, one after the other; return the first failure.
+class Suspended:
+    """An event one of whose listeners waits. Await `finish()` for the outcome."""
+
+    __slots__ = ("_awaited", "_event", "_failure", "_listener", "_rest", "_running")
+
+    def __init__(
+        self,
+        event: ExtendableEvent,
+        listener: Listener,
+        running: Coroutine[Any, Any, object],
+        awaited: object,
+        rest: Iterator[Listener],
+        failure: Failure | None,
+    ) -> None:
+        self._event = event
+        self._listener = listener
+        self._running = running
+        self._awaited = awaited
+        self._rest = rest
+        self._failure = failure
+
+    @coroutine
+    def finish(self) -> Generator[Any, Any, Failure | None]:
+        """Run the listener that waits to its end, and then the others."""
+        outcome: Failure | Suspended | None = self
+        while isinstance(outcome, Suspended):
+            failure = yield from outcome._end_listener()
+            outcome = _go_on(outcome._event, outcome._rest, failure)
+        return outcome
+
+    def _end_listener(self) -> Generator[Any, Any, Failure | None]:
+        awaited, running = self._awaited, self._running
+        try:
+            while True:
+                try:
+                    result = yield awaited
+                except BaseException as error:
+                    awaited = running.throw(error)
+                else:
+                    awaited = running.send(result)
+        except StopIteration:
+            return self._failure
+        except Exception as error:
+            return self._failure or Failure(error, closes=self._listener.on_error == "close")
+
+
+def begin(event: ExtendableEvent, listeners: Sequence[Listener]) -> Failure | Suspended | None:
+    """Run the listeners until all have returned or one waits.
 
     A listener that raises does not keep the others from running (DOM, "inner invoke"), but the
-    event as a whole has failed.
+    event as a whole has failed: the outcome is the first failure.
     """
-    failure: Failure | None = None
-    for call, _, on_error in listeners:
+    return _go_on(event, iter(listeners), None)
+
+
+async def dispatch(event: ExtendableEvent, listeners: Sequence[Listener]) -> Failure | None:
+    """Run every listener to its end; return the first failure."""
+    outcome = begin(event, listeners)
+    return await outcome.finish() if isinstance(outcome, Suspended) else outcome
+
+
+def _go_on(
+    event: ExtendableEvent, listeners: Iterator[Listener], failure: Failure | None
+) -> Failure | Suspended | None:
+    for listener in listeners:
         try:
-            result = call(event)
-            if result is not None and hasattr(result, "__await__"):
-                await result
+            result = listener.call(event)
+            if result is None:
+                continue
+            running = _as_coroutine(result)
         except Exception as error:
-            failure = failure or Failure(error, closes=on_error == "close")
+            failure = failure or Failure(error, closes=listener.on_error == "close")
+            continue
+        if running is None:
+            continue
+        try:
+            awaited = running.send(None)
+        except StopIteration:
+            continue
+        except Exception as error:
+            failure = failure or Failure(error, closes=listener.on_error == "close")
+            continue
+        return Suspended(event, listener, running, awaited, listeners, failure)
     return failure
+
+
+def _as_coroutine(result: object) -> Coroutine[Any, Any, object] | None:
+    """Return what an async listener returned, ready to be stepped; None for other results."""
+    if type(result) is CoroutineType:
+        return result
+    if hasattr(result, "__await__"):
+        return _await(result)
+    return None
+
+
+async def _await(work: Awaitable[object]) -> object:
+    return await work
 
 
 async def dispatch_request(
@@ -58,9 +146,9 @@ async def dispatch_request(
     effects of a failed event are discarded.
     """
     failure: Failure | None = None
-    for call, _, _ in listeners:
+    for listener in listeners:
         try:
-            result = call(event)
+            result = listener.call(event)
             if result is not None and hasattr(result, "__await__"):
                 result = await result
             if isinstance(result, Response):

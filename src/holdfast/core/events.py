@@ -26,7 +26,7 @@ from holdfast.core.outlet import Outlet
 from holdfast.core.ports import About
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Coroutine
     from typing import Any
 
     from holdfast.core.headers import HeadersInit
@@ -52,7 +52,7 @@ __all__ = [
 class ExtendableEvent(Outlet):
     """Base of all events. Its life can be extended with `wait_until`."""
 
-    __slots__ = ("_dispatching", "_failures", "_pending")
+    __slots__ = ("_dispatching", "_extension")
 
     type: ClassVar[str]
 
@@ -61,8 +61,7 @@ class ExtendableEvent(Outlet):
         self.host = host
         self.outbox = outbox
         self._dispatching = True
-        self._pending = 0
-        self._failures: list[Exception] | None = None
+        self._extension: _Extension | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'settled' if self.is_settled else 'open'}>"
@@ -70,7 +69,8 @@ class ExtendableEvent(Outlet):
     @property
     def is_settled(self) -> bool:
         """True when no listener runs and nothing passed to `wait_until` is pending."""
-        return not self._dispatching and not self._pending
+        extension = self._extension
+        return not self._dispatching and (extension is None or not extension.pending)
 
     def wait_until(self, work: Awaitable[object]) -> None:
         """Keep the event open until `work` is done, without delaying the next event.
@@ -87,22 +87,14 @@ class ExtendableEvent(Outlet):
         if self.is_settled:
             _discard(work)
             raise EventSettled(self.type)
-        self._pending += 1
-        self.host.spawn(self._extend(work))
-
-    async def _extend(self, work: Awaitable[object]) -> None:
-        try:
-            await work
-        except Exception as error:
-            self._failures = [*(self._failures or ()), error]
-            raise
-        finally:
-            self._pending -= 1
+        if self._extension is None:
+            self._extension = _Extension()
+        self.host.spawn(self._extension.run(work))
 
     @property
     def failures(self) -> list[Exception]:
         """For hosts: what `wait_until` work raised so far."""
-        return self._failures or []
+        return [] if self._extension is None else self._extension.failures
 
     def end_dispatch(self) -> None:
         """For hosts: the listeners have returned; later actions leave at once."""
@@ -112,6 +104,30 @@ class ExtendableEvent(Outlet):
     def _check_open(self) -> None:
         if not self._dispatching:
             raise EventSettled(self.type)
+
+
+class _Extension:
+    """What `wait_until` was given; made by the first call, for most events never."""
+
+    __slots__ = ("failures", "pending")
+
+    def __init__(self) -> None:
+        self.pending = 0
+        self.failures: list[Exception] = []
+
+    def run(self, work: Awaitable[object]) -> Coroutine[Any, Any, None]:
+        # Counted now, not when the coroutine is first stepped.
+        self.pending += 1
+        return self._run(work)
+
+    async def _run(self, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self.failures.append(error)
+            raise
+        finally:
+            self.pending -= 1
 
 
 class InstallEvent(ExtendableEvent):
@@ -323,8 +339,7 @@ class WebSocketMessageEvent(ExtendableEvent):
         self.host = host
         self.outbox = outbox
         self._dispatching = True
-        self._pending = 0
-        self._failures = None
+        self._extension = None
         self.source = Connection(self, serial, about, attachment, closed=False)
         self.data = data
         self.number = number

@@ -8,25 +8,26 @@ nothing is parsed, decoded or built before somebody asks for it.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from datetime import UTC, datetime
 from json import JSONDecoder, JSONEncoder
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, overload
 from urllib.parse import quote
 
-from holdfast.core.cookies import parse_cookies, serialize_cookie
+from holdfast.core.cookies import parse_cookies, serialize_cookie, serialize_deletion
 from holdfast.core.errors import BodyUsed
 from holdfast.core.headers import Headers, is_token
 from holdfast.core.url import URL, SearchParams, is_plain_host, normalize_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping
     from typing import Unpack
 
     from holdfast.core.cookies import CookieOptions
     from holdfast.core.headers import HeadersInit
 
 __all__ = ["Client", "Request", "Response"]
+
+# Fetch upper-cases these, and no others.
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"})
 
 # Inside the two classes "bytes" is the method.
 Bytes: TypeAlias = bytes
@@ -49,8 +50,6 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _SAFE_IN_LOCATION = "!#$%&'()*+,/:;=?@[]"
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 
-_EPOCH = datetime.fromtimestamp(0, UTC)
-
 
 class Client(NamedTuple):
     """Who sent a request: the other end of its TCP connection."""
@@ -64,13 +63,10 @@ class Request:
 
     Args:
         url: absolute.
-        method: any token; the usual ones may be in lower case.
-        headers: checked here.
-        body: str is sent as UTF-8. GET and HEAD have none.
-        client: who sends it.
+        body: str is sent as UTF-8; GET and HEAD have none.
 
     Raises:
-        ValueError: url, method or a header is not valid, or GET and HEAD were given a body.
+        ValueError: url, method or a header is not valid, or a GET or HEAD was given a body.
         TypeError: the body is of a type that cannot be sent.
     """
 
@@ -87,7 +83,7 @@ class Request:
     )
 
     method: str
-    """In upper case, unless it is one that nobody knows."""
+    """In upper case if it is a usual one."""
 
     def __init__(
         self,
@@ -98,10 +94,12 @@ class Request:
         body: str | Bytes | AsyncIterable[Bytes] | None = None,
         client: Client | None = None,
     ) -> None:
-        self.method = _checked_method(method)
+        if not is_token(method):
+            raise ValueError(f"{method!r} is not a method (RFC 9110 section 9.1)")
+        self.method = method.upper() if method.upper() in _METHODS else method
         if body is not None and self.method in ("GET", "HEAD"):
             raise ValueError(f"a {self.method} request cannot have a body")
-        self._url: URL | None = URL(url)
+        self._url: URL | None = url if isinstance(url, URL) else URL(url)
         self._path: str | None = self._url.pathname
         self._headers: Headers | None = Headers(headers)
         if isinstance(body, str) and not self._headers.has("content-type"):
@@ -110,7 +108,7 @@ class Request:
         self._body_used = False
         self._client: tuple[str, int] | None = client
         self._cookies: dict[str, str] | None = None
-        self._received: _Received = _NOTHING_RECEIVED
+        self._received: _Received = ("", b"", b"", [])
 
     @classmethod
     def from_parts(
@@ -123,10 +121,7 @@ class Request:
         client: tuple[str, int] | None,
         body: AsyncIterable[Bytes] | None,
     ) -> Request:
-        """For hosts: keep what the HTTP parser gave, as in an ASGI scope. Never raises.
-
-        Check `has_valid_url` before an application sees the request.
-        """
+        """For hosts: keep what the HTTP parser gave. Check `has_valid_url` before dispatching."""
         request = cls.__new__(cls)
         request.method = method
         request._received = (scheme, raw_path, query, headers)
@@ -157,11 +152,9 @@ class Request:
         if self._url is not None:
             return True
         try:
-            if not is_plain_host(_host(self._received[3])):
-                self.url  # noqa: B018 - for the error it may raise
+            return is_plain_host(_host(self._received[3])) or self.url is not None
         except ValueError:
             return False
-        return True
 
     @property
     def path(self) -> str:
@@ -201,7 +194,7 @@ class Request:
         Raises:
             BodyUsed: it was read before. The same goes for the other readers.
         """
-        return _decode(await _read(self._take_body()))
+        return _decode(await _read(self))
 
     async def json(self) -> Any:
         """Read the body as JSON.
@@ -213,7 +206,7 @@ class Request:
 
     async def bytes(self) -> Bytes:
         """Read the body."""
-        return await _read(self._take_body())
+        return await _read(self)
 
     async def form(self) -> SearchParams:
         """Read the body as a form.
@@ -226,15 +219,9 @@ class Request:
             raise TypeError(f"form() reads {_FORM}, not {content_type or 'a body without a type'}")
         return SearchParams(await self.text())
 
-    def stream(self) -> AsyncIterator[Bytes]:
+    def stream(self) -> AsyncGenerator[Bytes, None]:
         """Read the body chunk by chunk: `async for chunk in request.stream()`."""
-        return _chunks(self._take_body())
-
-    def _take_body(self) -> Bytes | AsyncIterable[Bytes] | None:
-        if self._body_used:
-            raise BodyUsed
-        self._body_used = self._body is not None
-        return self._body
+        return _chunks(_take_body(self))
 
 
 class _BuildJson(Protocol):
@@ -267,9 +254,8 @@ class Response:
     Fetch, since nobody knows what they are: set one, or browsers will guess.
 
     Args:
-        body: str, bytes, or an async iterable of either.
+        body: an async iterable is sent chunk by chunk.
         status: 200 to 599.
-        headers: checked here.
 
     Raises:
         ValueError: the status is out of range or does not go with a body, or a header is not valid.
@@ -294,7 +280,7 @@ class Response:
         # The type of a response whose headers nobody has touched; afterwards they have it.
         self._content_type: Bytes | None = None
         self._headers = None if headers is None else Headers(headers)
-        self._body = _checked_body(body)
+        self._body: Bytes | AsyncIterable[str | Bytes] | None = _checked_body(body)
         if isinstance(body, str):
             self._set_default_type(_TEXT)
 
@@ -308,10 +294,12 @@ class Response:
         """Send the client elsewhere: to a URL, or a path of this site.
 
         Raises:
-            ValueError: not a redirect status (301, 302, 303, 307, 308), or not a URL.
+            ValueError: not a status of a redirect, or a URL with control characters.
         """
         if status not in _REDIRECTS:
-            raise ValueError(f"{status} is not a status of a redirect")
+            raise ValueError(
+                f"a redirect has one of the statuses {sorted(_REDIRECTS)}, not {status}"
+            )
         target = str(url)
         if _CONTROL.search(target) is not None:
             raise ValueError(f"cannot redirect to {target!r}: it contains a control character")
@@ -347,7 +335,8 @@ class Response:
             self._headers.append("content-type", content_type.decode())
 
     def __repr__(self) -> str:
-        size = "a stream" if self.is_streaming else f"{len(self._body or b'')} bytes"
+        body = self._body or b""
+        size = f"{len(body)} bytes" if isinstance(body, bytes) else "a stream"
         return f"<Response {self._status}, {size}>"
 
     @property
@@ -387,56 +376,32 @@ class Response:
 
     def delete_cookie(self, name: str, path: str | None = "/", domain: str | None = None) -> None:
         """Make the client forget a cookie that was set with this path and domain."""
-        # Secure only where the name demands it: over plain HTTP browsers ignore a secure cookie,
-        # a deletion included, and over TLS they accept both.
-        secure = name.lower().startswith(("__secure-", "__host-"))
-        self.set_cookie(
-            name, "", max_age=0, expires=_EPOCH, path=path, domain=domain, secure=secure
-        )
+        self.headers.append("set-cookie", serialize_deletion(name, path, domain))
 
     async def text(self) -> str:
-        """Read the body as UTF-8; what is not UTF-8 becomes U+FFFD.
-
-        Raises:
-            BodyUsed: it was read before. The same goes for the other readers.
-        """
-        return _decode(await _read(self._take_body()))
+        """Read the body as `Request.text` does."""
+        return _decode(await _read(self))
 
     async def _read_json(self) -> Any:
-        """Read the body as JSON.
-
-        Raises:
-            ValueError: it is not JSON.
-        """
+        """Read the body as `Request.json` does."""
         return _parse_json(await self.text())
 
     async def bytes(self) -> Bytes:
         """Read the body."""
-        return await _read(self._take_body())
+        return await _read(self)
 
-    def stream(self) -> AsyncIterator[Bytes]:
+    def stream(self) -> AsyncGenerator[Bytes, None]:
         """Read the body chunk by chunk: `async for chunk in response.stream()`."""
-        return _chunks(self._take_body())
-
-    def _take_body(self) -> Bytes | AsyncIterable[str | Bytes] | None:
-        if self._body_used:
-            raise BodyUsed
-        self._body_used = self._body is not None
-        return self._body
+        return _chunks(_take_body(self))
 
     def raw_headers(self) -> list[tuple[Bytes, Bytes]]:
         """For hosts: the fields to send, with the length of the body where it is known."""
         raw = self._default_headers() if self._headers is None else self._headers.raw
-        body = self._body
-        if body is None:
-            body = b""
-        if (
-            not isinstance(body, bytes)
-            or self._status in _WITHOUT_LENGTH
-            or (self._headers is not None and not _FRAMING.isdisjoint(dict(raw)))
-        ):
-            return raw
-        raw.append((b"content-length", b"%d" % len(body)))
+        body = b"" if self._body is None else self._body
+        # Headers that nobody touched say nothing of framing, and need not be looked through.
+        is_framed = self._headers is not None and not _FRAMING.isdisjoint(dict(raw))
+        if isinstance(body, bytes) and self._status not in _WITHOUT_LENGTH and not is_framed:
+            raw.append((b"content-length", b"%d" % len(body)))
         return raw
 
     def _default_headers(self) -> list[tuple[Bytes, Bytes]]:
@@ -445,35 +410,22 @@ class Response:
     @property
     def is_streaming(self) -> bool:
         """For hosts: tell whether the body comes in chunks; otherwise `body` is all of it."""
-        return not isinstance(self._body, bytes | None)
+        return self._body is not None and not isinstance(self._body, bytes)
 
-    def iter_bytes(self) -> AsyncIterator[Bytes]:
-        """For hosts: the body to send. Close it (`aclose`) when the client has left.
+    def iter_bytes(self) -> AsyncGenerator[Bytes, None]:
+        """For hosts: the body to send; close it (`aclose`) when the client has left.
 
-        Unlike `stream`, it does not use up a body of bytes: a response that an application keeps
-        may answer many requests.
+        Does not use up a body of bytes: an application may keep a response and send it often.
         """
-        return _chunks(self._take_body() if self.is_streaming else self._body)
+        return _chunks(_take_body(self) if self.is_streaming else self._body)
 
 
 # What a host received: scheme, target path, query, header fields.
 _Received: TypeAlias = tuple[str, bytes, bytes, list[tuple[bytes, bytes]]]
-_NOTHING_RECEIVED: _Received = ("", b"", b"", [])
-
-# Fetch upper-cases these, since everybody knows what is meant, and no others.
-_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"})
 
 
-def _checked_method(method: str) -> str:
-    if not is_token(method):
-        raise ValueError(f"{method!r} is not a method (RFC 9110 section 9.1)")
-    return method.upper() if method.upper() in _METHODS else method
-
-
-def _host(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the Host field. Two of them are refused (RFC 9112 section 3.2): servers would differ
-    in which one they believe.
-    """
+def _host(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the Host field. Two are refused: a proxy might have believed the other one."""
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1:
         raise ValueError("the request has no URL: it has more than one Host field")
@@ -485,19 +437,25 @@ def _checked_body(body: object) -> Any:
         return body.encode()
     if body is None or isinstance(body, bytes) or hasattr(body, "__aiter__"):
         return body
-    if isinstance(body, bytearray | memoryview):
-        return bytes(body)
     kind = type(body).__qualname__
     raise TypeError(f"a body is str, bytes or an async iterable of them, not {kind}")
 
 
-async def _read(body: bytes | AsyncIterable[str | bytes] | None) -> bytes:
+def _take_body(message: Request | Response) -> bytes | AsyncIterable[str | bytes] | None:
+    if message._body_used:
+        raise BodyUsed
+    message._body_used = message._body is not None
+    return message._body
+
+
+async def _read(message: Request | Response) -> bytes:
+    body = _take_body(message)
     if body is None or isinstance(body, bytes):
         return body or b""
     return b"".join([chunk async for chunk in _chunks(body)])
 
 
-async def _chunks(body: bytes | AsyncIterable[str | bytes] | None) -> AsyncIterator[bytes]:
+async def _chunks(body: bytes | AsyncIterable[str | bytes] | None) -> AsyncGenerator[bytes, None]:
     if body is None or isinstance(body, bytes):
         if body:
             yield body

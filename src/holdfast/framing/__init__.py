@@ -9,5 +9,6 @@ a socket, a clock or an event loop, or imports another room.
     handshake.py   the opening handshake
 
 Doors: this room imports none. `keeper` and `hosts` come in. The one third-party thing in it is the
-masking function of `websockets`, in C, since XOR in pure Python is 100 times slower.
+masking function of `websockets`, in C: XOR in pure Python is 10 times slower on 64 bytes and 100
+times on 64 KiB.
 """

@@ -79,10 +79,10 @@ _Header: TypeAlias = tuple[int, int, int]
 class Decoder:
     """Turns what one client sends into events. Call `receive`, then look at `is_idle`.
 
-    An idle decoder is equal to a new one. So the owner of many connections shares one spare
-    Decoder among all that are idle: a connection takes it when bytes arrive, and keeps it (so that
-    the owner needs a new spare) only if it is not idle afterwards. That is how an idle connection
-    costs no memory.
+    An idle decoder is as good as a new one of the same `max_message`. So the owner of many
+    connections shares one spare decoder among all that have none: a connection takes it when bytes
+    arrive, and keeps it (so that the owner needs a new spare) only if it is not idle afterwards.
+    That is how an idle connection costs no memory.
 
     At most `max_message` bytes are buffered, plus the eighth by which a bytearray grows ahead,
     whatever the fragments they come in.
@@ -215,7 +215,7 @@ class Decoder:
 class _Message:
     """What has come of a data message, unmasked: one buffer for all of its frames."""
 
-    # No list of pieces: a client that sends one byte per frame would make 60 bytes of each.
+    # No list of pieces: a client that sends two bytes per frame would make 43 bytes of each two.
     __slots__ = ("_checked", "_is_last_frame", "_mask", "_opcode", "payload", "remaining")
 
     def __init__(self, opcode: int) -> None:

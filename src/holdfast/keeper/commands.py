@@ -32,10 +32,10 @@ __all__ = [
 
 
 class DeliverTo(Struct, frozen=True, gc=False):
-    """Send a delivery to a worker."""
+    """Send deliveries to a worker: all that this turn has for it."""
 
     worker: int
-    delivery: Deliver | DeliverClose
+    deliveries: list[Deliver | DeliverClose]
 
 
 class WriteMessage(Struct, frozen=True, gc=False):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from holdfast.keeper.mailbox import Mailbox
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from holdfast.keeper.ledger import Worker
 
 __all__ = ["Connection", "State"]
@@ -51,7 +53,7 @@ class Connection:
         # if it can.
         self.worker = worker
         # The shell's; None when there is none. The ledger never looks at it.
-        self.socket: object = None
+        self.socket: Any = None
 
     def __repr__(self) -> str:
         return f"<Connection {self.serial:#x} {self.state.name.lower()} {self.mailbox!r}>"

@@ -27,13 +27,15 @@ from holdfast.broadcast.subscriptions import Subscriptions
 from holdfast.core.errors import UnknownDelivery
 from holdfast.keeper import commands as do
 from holdfast.keeper.connection import Connection, State
-from holdfast.keeper.mailbox import Closed, Delivery
+from holdfast.keeper.mailbox import Closed
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import decode_about, encode_about, is_about
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
+
+    from holdfast.keeper.mailbox import Content
 
 __all__ = ["Counts", "Ledger", "Limits", "Worker", "WorkerState"]
 
@@ -42,6 +44,9 @@ __all__ = ["Counts", "Ledger", "Limits", "Worker", "WorkerState"]
 SLACK = 32
 
 INTERNAL_ERROR = 1011
+
+# Looked up once: a member of an enum costs more than a name, and these are asked for per message.
+OPEN, CLOSING, CLOSED = State
 
 
 class Limits(NamedTuple):
@@ -60,16 +65,23 @@ class WorkerState(IntEnum):
     GONE = 2
 
 
+GONE = WorkerState.GONE
+
+
 class Worker:
     """A worker as the keeper sees it."""
 
-    __slots__ = ("generation", "load", "number", "state")
+    __slots__ = ("deliveries", "generation", "is_serving", "load", "number", "state")
 
     def __init__(self, number: int, generation: int) -> None:
         self.number = number
         self.generation = generation
         self.state = WorkerState.READY
+        # Ready and of the preferred generation; kept, because it is asked for per message.
+        self.is_serving = False
         self.load = 0  # deliveries in flight
+        # What this turn has for it, already part of a DeliverTo.
+        self.deliveries: list[wire.Deliver | wire.DeliverClose] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -81,11 +93,10 @@ class Worker:
 class Counts:
     """What has happened since the keeper started."""
 
-    __slots__ = ("accepted", "deliveries", "quarantined", "redeliveries")
+    __slots__ = ("accepted", "quarantined", "redeliveries")
 
     def __init__(self) -> None:
         self.accepted = 0
-        self.deliveries = 0
         self.redeliveries = 0
         self.quarantined = 0
 
@@ -130,11 +141,13 @@ class Ledger:
         taken = self._commands
         if taken:
             self._commands = []
+            for worker in self._workers.values():
+                worker.deliveries = None
         return taken
 
     # --- facts about clients --------------------------------------------------------------------
 
-    def adopt(self, handover: wire.Handover, worker: int) -> Connection | None:
+    def adopt(self, handover: wire.Handover, worker: Worker | None) -> Connection | None:
         """A worker gave a connection; return it, or None if the handover makes no sense.
 
         The caller answers the handshake before it runs the commands: they begin with what the
@@ -142,36 +155,36 @@ class Ledger:
         """
         if handover.serial in self._connections or not is_about(handover.about):
             return None
-        connection = Connection(handover.serial, handover.about, self._workers.get(worker))
+        connection = Connection(handover.serial, handover.about, worker)
         self._connections[handover.serial] = connection
         self.counts.accepted += 1
-        self._apply_all(handover.actions)
+        self.receive_actions(handover.actions)
         if self._is_emptying:
             self._close(wire.Close(connection.serial, 1001, ""))
         return connection
 
     def receive_message(self, connection: Connection, data: str | bytes) -> None:
-        if connection.state is State.CLOSED:
+        if connection.state is CLOSED:
             return
         mailbox = connection.mailbox
         mailbox.put(data)
         self._pump(connection)
-        if not connection.is_paused and self._is_full(connection):
-            connection.is_paused = True
-            self._commands.append(do.PauseReading(connection))
+        limits = self._limits
+        if mailbox.count >= limits.mailbox_messages or mailbox.size >= limits.mailbox_bytes:
+            self._pause(connection)
 
     def receive_close(self, connection: Connection, code: int, reason: str) -> None:
         """The socket is gone, for whatever reason; told again, it changes nothing."""
-        if connection.state is State.CLOSED:
+        if connection.state is CLOSED:
             return
-        connection.state = State.CLOSED
+        connection.state = CLOSED
         self._subscriptions.drop(connection)
         connection.mailbox.put(Closed(code, reason))
         self._pump(connection)
 
     # --- facts about workers --------------------------------------------------------------------
 
-    def worker_ready(self, number: int, generation: int) -> None:
+    def worker_ready(self, number: int, generation: int) -> Worker:
         """A worker has said hello. It gets deliveries when its generation is preferred."""
         worker = Worker(number, generation)
         self._workers[number] = worker
@@ -179,6 +192,7 @@ class Ledger:
             # It was started for a generation that has been replaced in the meantime.
             self._drain(worker)
         self._serve()
+        return worker
 
     def prefer(self, generation: int) -> None:
         """Deliver to this generation from now on, and drain the older ones."""
@@ -188,43 +202,40 @@ class Ledger:
                 self._drain(worker)
         self._serve()
 
-    def receive_ack(self, number: int, ack: wire.Ack) -> None:
+    def receive_ack(self, worker: Worker, ack: wire.Ack) -> None:
         """A worker has finished a delivery: commit."""
-        worker = self._workers.get(number)
         connection = self._connections.get(ack.connection)
-        if worker is None:
-            return
         if connection is None or connection.worker is not worker:
-            self._drop(worker, f"acknowledged a message of connection {ack.connection:#x}, "
-                               "which it does not have")  # fmt: skip
+            self._refuse_ack(worker, f"for {ack.connection:#x}, a connection it does not have")
             return
         try:
-            delivery = connection.mailbox.ack(ack.number, ack.attempt)
+            content = connection.mailbox.ack(ack.number, ack.attempt)
         except UnknownDelivery as error:
-            self._drop(worker, f"acknowledged wrongly: {error}")
+            self._refuse_ack(worker, f"wrongly: {error}")
             return
         worker.load -= 1
-        self._apply_all(ack.actions)
-        if isinstance(delivery.content, Closed):
-            self._forget(connection)
-        else:
-            self._pump(connection)
-            if connection.is_paused and self._has_room(connection):
-                connection.is_paused = False
-                self._commands.append(do.ResumeReading(connection))
-        if worker.state is WorkerState.DRAINING and not worker.load:
-            self._commands.append(do.TellDrained(number))
+        for action in ack.actions:
+            # By far the most common: a reply to whoever sent the message.
+            if type(action) is wire.SendText and action.connection == connection.serial:
+                if connection.state is OPEN:
+                    self._commands.append(do.WriteMessage(connection, action.data))
+            else:
+                self._apply[type(action)](action)
+        self._move_on(connection, content)
+        if not worker.load and not worker.is_serving:
+            self._tell_if_drained(worker)
 
     def receive_actions(self, actions: Iterable[wire.Action]) -> None:
         """A worker asks for something outside an event, or flushes before its end."""
-        self._apply_all(actions)
+        for action in actions:
+            self._apply[type(action)](action)
 
-    def worker_lost(self, number: int) -> None:
+    def worker_lost(self, worker: Worker) -> None:
         """A worker's link has ended: what it had in flight is delivered again."""
-        worker = self._workers.pop(number, None)
-        if worker is None:
+        if self._workers.pop(worker.number, None) is not worker:
             return
-        worker.state = WorkerState.GONE
+        worker.state = GONE
+        worker.is_serving = False
         self._serving = [other for other in self._serving if other is not worker]
         # A scan, so that no message pays for keeping an index that only this needs.
         for connection in list(self._connections.values()):
@@ -239,38 +250,48 @@ class Ledger:
             self._close(wire.Close(connection.serial, code, reason))
         self._report_if_empty()
 
+    def _refuse_ack(self, worker: Worker, why: str) -> None:
+        # One that has been dropped may have had more to say in the same batch.
+        if worker.state is not GONE:
+            self._drop(worker, f"it acknowledged {why}")
+
     # --- deliveries -----------------------------------------------------------------------------
 
     def _pump(self, connection: Connection) -> None:
         """Send out what can go."""
-        worker = self._worker_for(connection)
-        if worker is None:
-            return
-        while (delivery := connection.mailbox.take()) is not None:
+        worker = connection.worker
+        if worker is None or not worker.is_serving or worker.load >= SLACK:
+            worker = self._choose_worker(connection)
+            if worker is None:
+                return
             connection.worker = worker
+        mailbox = connection.mailbox
+        while (taken := mailbox.take()) is not None:
             worker.load += 1
-            self.counts.deliveries += 1
-            message = _message(connection, delivery)
-            self._commands.append(do.DeliverTo(worker.number, message))
+            if worker.deliveries is None:
+                worker.deliveries = []
+                self._commands.append(do.DeliverTo(worker.number, worker.deliveries))
+            worker.deliveries.append(_message(connection, *taken))
 
-    def _worker_for(self, connection: Connection) -> Worker | None:
+    def _move_on(self, connection: Connection, done: Content) -> None:
+        if isinstance(done, Closed):
+            self._forget(connection)
+        elif connection.mailbox.count:
+            self._pump(connection)
+        if connection.is_paused:
+            self._resume_if_room(connection)
+
+    def _choose_worker(self, connection: Connection) -> Worker | None:
         last = connection.worker
-        is_serving = (
-            last is not None
-            and last.generation == self._generation
-            and last.state is WorkerState.READY
-        )
-        if last is not None and connection.mailbox.is_in_flight:
-            # Rule 1 and rule 3: all in flight at one worker. When that one takes nothing new, the
+        if connection.mailbox.is_in_flight:
+            # Rules 1 and 3: all in flight at one worker. When that one takes nothing new, the
             # rest waits for its acknowledgements, each of which comes back here.
-            return last if is_serving else None
-        if is_serving and last is not None and last.load < SLACK:
-            return last
+            return last if last is not None and last.is_serving else None
         if not self._serving:
             self._stalled[connection] = None
             return None
         least = min(self._serving, key=_load)
-        if is_serving and last is not None and last.load <= least.load + SLACK:
+        if last is not None and last.is_serving and last.load <= least.load + SLACK:
             return last
         return least
 
@@ -278,14 +299,13 @@ class Ledger:
         self.counts.redeliveries += connection.mailbox.requeue()
         poison = connection.mailbox.abandon(self._limits.max_attempts)
         if poison is not None:
-            self._quarantine(connection, poison)
+            self._quarantine(connection, *poison)
         self._pump(connection)
 
-    def _quarantine(self, connection: Connection, poison: Delivery) -> None:
+    def _quarantine(self, connection: Connection, number: int, content: Content) -> None:
         self.counts.quarantined += 1
-        content, attempts = poison.content, poison.attempt - 1
-        size = 0 if isinstance(content, Closed) else len(content)
-        self._commands.append(do.Quarantined(connection, poison.number, size, attempts))
+        attempts = self._limits.max_attempts
+        self._commands.append(do.Quarantined(connection, number, len(content), attempts))
         if isinstance(content, Closed):
             self._forget(connection)
         else:
@@ -300,26 +320,27 @@ class Ledger:
         if self._is_emptying and not self._connections:
             self._commands.append(do.ReportEmpty())
 
-    def _is_full(self, connection: Connection) -> bool:
-        mailbox, limits = connection.mailbox, self._limits
-        return len(mailbox) >= limits.mailbox_messages or mailbox.size >= limits.mailbox_bytes
+    def _pause(self, connection: Connection) -> None:
+        if not connection.is_paused:
+            connection.is_paused = True
+            self._commands.append(do.PauseReading(connection))
 
-    def _has_room(self, connection: Connection) -> bool:
+    def _resume_if_room(self, connection: Connection) -> None:
         # Half empty, not just below full: pausing and resuming costs system calls.
         mailbox, limits = connection.mailbox, self._limits
-        return (
-            len(mailbox) * 2 <= limits.mailbox_messages and mailbox.size * 2 <= limits.mailbox_bytes
-        )
+        is_half_empty = mailbox.count * 2 <= limits.mailbox_messages
+        if is_half_empty and mailbox.size * 2 <= limits.mailbox_bytes:
+            connection.is_paused = False
+            self._commands.append(do.ResumeReading(connection))
 
     # --- workers --------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         """Find out who gets deliveries now, and let waiting connections go."""
-        self._serving = [
-            worker
-            for worker in self._workers.values()
-            if worker.state is WorkerState.READY and worker.generation == self._generation
-        ]
+        for worker in self._workers.values():
+            is_current = worker.generation == self._generation
+            worker.is_serving = is_current and worker.state is WorkerState.READY
+        self._serving = [worker for worker in self._workers.values() if worker.is_serving]
         if self._serving:
             stalled, self._stalled = self._stalled, {}
             for connection in stalled:
@@ -327,29 +348,28 @@ class Ledger:
 
     def _drain(self, worker: Worker) -> None:
         worker.state = WorkerState.DRAINING
-        if not worker.load:
+        self._tell_if_drained(worker)
+
+    def _tell_if_drained(self, worker: Worker) -> None:
+        if worker.state is WorkerState.DRAINING and not worker.load:
             self._commands.append(do.TellDrained(worker.number))
 
     def _drop(self, worker: Worker, why: str) -> None:
         self._commands.append(do.DropWorker(worker.number, why))
-        self.worker_lost(worker.number)
+        self.worker_lost(worker)
 
     # --- actions --------------------------------------------------------------------------------
-
-    def _apply_all(self, actions: Iterable[wire.Action]) -> None:
-        for action in actions:
-            self._apply[type(action)](action)
 
     def _send(self, action: wire.Send) -> None:
         connection = self._connections.get(action.connection)
         # Nothing follows a close frame (RFC 6455 section 5.5.1).
-        if connection is not None and connection.state is State.OPEN:
+        if connection is not None and connection.state is OPEN:
             self._commands.append(do.WriteMessage(connection, action.data))
 
     def _close(self, action: wire.Close) -> None:
         connection = self._connections.get(action.connection)
-        if connection is not None and connection.state is State.OPEN:
-            connection.state = State.CLOSING
+        if connection is not None and connection.state is OPEN:
+            connection.state = CLOSING
             self._commands.append(do.CloseSocket(connection, action.code, action.reason))
 
     def _attach(self, action: wire.Attach) -> None:
@@ -359,7 +379,7 @@ class Ledger:
 
     def _subscribe(self, action: wire.Subscribe) -> None:
         connection = self._connections.get(action.connection)
-        if connection is not None and connection.state is not State.CLOSED:
+        if connection is not None and connection.state is not CLOSED:
             self._subscriptions.add(action.channel, connection)
             self._note_channels(connection)
 
@@ -378,7 +398,7 @@ class Ledger:
         members = [
             connection
             for connection in self._subscriptions.members(action.channel)
-            if connection.state is State.OPEN
+            if connection.state is OPEN
         ]
         if members:
             self._commands.append(do.WriteMany(members, action.data))
@@ -388,20 +408,13 @@ def _load(worker: Worker) -> int:
     return worker.load
 
 
-def _message(connection: Connection, delivery: Delivery) -> wire.Deliver | wire.DeliverClose:
-    content = delivery.content
-    if isinstance(content, Closed):
-        return wire.DeliverClose(
-            connection.serial,
-            delivery.number,
-            delivery.attempt,
-            content.code,
-            content.reason,
-            connection.about,
-            connection.attachment,
-        )
-    number, attempt = delivery.number, delivery.attempt
-    about, attachment = connection.about, connection.attachment
-    if isinstance(content, str):
-        return wire.DeliverText(connection.serial, number, attempt, content, about, attachment)
-    return wire.DeliverBinary(connection.serial, number, attempt, content, about, attachment)
+def _message(
+    connection: Connection, number: int, attempt: int, content: Content
+) -> wire.Deliver | wire.DeliverClose:
+    serial, about, attachment = connection.serial, connection.about, connection.attachment
+    if type(content) is str:
+        return wire.DeliverText(serial, number, attempt, content, about, attachment)
+    if type(content) is bytes:
+        return wire.DeliverBinary(serial, number, attempt, content, about, attachment)
+    assert type(content) is Closed
+    return wire.DeliverClose(serial, number, attempt, *content, about, attachment)

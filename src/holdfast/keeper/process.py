@@ -7,6 +7,7 @@ supervisor is.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -81,6 +82,10 @@ def main() -> None:
     settings = from_json(KeeperSettings, sys.argv[1])
     keep_from_children(settings.control_fd)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # Nothing in the keeper refers to itself for long, so the collector finds nothing; but at its
+    # default it looks at the young objects once per 700 messages of a turn (15 % of the CPU).
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     try:
         import uvloop
     except ImportError:

@@ -57,6 +57,10 @@ class Stage(IntEnum):
     GONE = 4
 
 
+# Looked up once: a member of an enum costs more than a name, and these are asked for per message.
+OPEN, CLOSING, FINISHING, LINGERING, GONE = Stage
+
+
 class Socket:
     """One client's descriptor."""
 
@@ -66,7 +70,7 @@ class Socket:
         self.fd = fd
         self.connection = connection
         self.owner = owner
-        self.stage = Stage.OPEN
+        self.stage: Stage = OPEN
         # Only while a frame or a fragmented message is incomplete.
         self.decoder: Decoder | None = None
         # What this turn produced, or what the kernel did not take yet.
@@ -76,6 +80,9 @@ class Socket:
         return f"<Socket fd {self.fd} {self.stage.name.lower()} {self.connection!r}>"
 
     def on_ready(self, events: int) -> None:
+        if events == READABLE:
+            self.owner.read(self)
+            return
         if events & WRITABLE:
             self.owner.resume_writing(self)
         if events & ~WRITABLE:
@@ -125,63 +132,65 @@ class Sockets:
 
     def write(self, connection: Connection, data: str | bytes) -> None:
         sock = connection.socket
-        if isinstance(sock, Socket) and sock.stage is Stage.OPEN:
+        if sock is not None and sock.stage is OPEN:
             self._write(sock, encode_message(data))
 
     def write_many(self, connections: Sequence[Connection], data: str | bytes) -> None:
         frame = encode_message(data)
         for connection in connections:
             sock = connection.socket
-            if isinstance(sock, Socket) and sock.stage is Stage.OPEN:
+            if sock is not None and sock.stage is OPEN:
                 self._write(sock, frame)
 
     def close(self, connection: Connection, code: int, reason: str) -> None:
         """Begin the closing handshake (RFC 6455 section 7.1.2)."""
         sock = connection.socket
-        if isinstance(sock, Socket) and sock.stage is Stage.OPEN:
+        if sock is not None and sock.stage is OPEN:
             self._write(sock, _close_frame(code, reason))
-            sock.stage = Stage.CLOSING
+            sock.stage = CLOSING
             self._set_deadline(sock)
 
     def pause_reading(self, connection: Connection) -> None:
-        self._watch(connection.socket)
+        if connection.socket is not None:
+            self._watch(connection.socket)
 
     def resume_reading(self, connection: Connection) -> None:
-        self._watch(connection.socket)
+        if connection.socket is not None:
+            self._watch(connection.socket)
 
     # --- reading --------------------------------------------------------------------------------
 
     def read(self, sock: Socket) -> None:
-        if sock.stage is Stage.GONE:
-            return
         try:
             data = os.read(sock.fd, READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
-            self._vanish(sock)
-            return
+            data = b""
         if not data:
             self._vanish(sock)
-        elif sock.stage < Stage.FINISHING:
+        elif sock.stage < FINISHING:
             self._receive(sock, data)
 
     def _receive(self, sock: Socket, data: bytes) -> None:
-        decoder = sock.decoder or self._spare
+        decoder = sock.decoder
+        if decoder is None:
+            decoder = self._spare
+        connection = sock.connection
         for event in decoder.receive(data):
-            if isinstance(event, str | bytes):
-                self._ledger.receive_message(sock.connection, event)
+            if type(event) is str or type(event) is bytes:
+                self._ledger.receive_message(connection, event)
             else:
                 self._control(sock, event)
         if decoder.is_idle:
             sock.decoder = None
-        elif sock.decoder is None:
+        elif decoder is self._spare:
             sock.decoder = decoder
             self._spare = Decoder(max_message=self._max_message)
 
     def _control(self, sock: Socket, event: Event) -> None:
         if isinstance(event, Ping):
-            if sock.stage is Stage.OPEN:
+            if sock.stage is OPEN:
                 self._write(sock, encode_pong(event.payload))
         elif isinstance(event, Close):
             self._receive_close(sock, event)
@@ -192,20 +201,20 @@ class Sockets:
 
     def _receive_close(self, sock: Socket, close: Close) -> None:
         """The peer closes, or answers our close frame (RFC 6455 section 5.5.1)."""
-        if sock.stage is Stage.OPEN:
+        if sock.stage is OPEN:
             self._write(sock, encode_close(close.code))
         code = NO_CODE if close.code is None else close.code
         self._ledger.receive_close(sock.connection, code, close.reason)
-        self._finish(sock, Stage.FINISHING)
+        self._finish(sock, FINISHING)
 
     def _fail(self, sock: Socket, code: int, reason: str) -> None:
         """Fail the connection (RFC 6455 section 7.1.7)."""
-        if sock.stage is Stage.OPEN:
+        if sock.stage is OPEN:
             self._write(sock, _close_frame(code, reason))
         self._ledger.receive_close(sock.connection, code, reason)
         # Closing with unread bytes would make the kernel send a reset, which can overtake the
         # close frame and destroy it; so the rest is read and thrown away.
-        self._finish(sock, Stage.LINGERING)
+        self._finish(sock, LINGERING)
 
     def _vanish(self, sock: Socket) -> None:
         self._ledger.receive_close(sock.connection, VANISHED, "")
@@ -236,19 +245,22 @@ class Sockets:
     def flush(self) -> None:
         """Write what the turn produced: one call per socket."""
         dirty, self._dirty = self._dirty, []
+        blocked = self._blocked
         for sock in dirty:
-            if sock.stage is not Stage.GONE and sock not in self._blocked:
+            if not blocked or sock not in blocked:
                 self._flush(sock)
 
     def resume_writing(self, sock: Socket) -> None:
-        if sock.stage is not Stage.GONE and self._blocked.pop(sock, None) is not None:
+        if sock.stage is not GONE and self._blocked.pop(sock, None) is not None:
             self._flush(sock)
             self._watch(sock)
 
     def _flush(self, sock: Socket) -> None:
-        outbound, sock.outbound = sock.outbound, None
-        if outbound is not None:
-            data = b"".join(outbound) if isinstance(outbound, list) else outbound
+        data = sock.outbound
+        if data is not None:
+            sock.outbound = None
+            if isinstance(data, list):
+                data = b"".join(data)
             try:
                 written = os.write(sock.fd, data)
             except BlockingIOError:
@@ -259,9 +271,13 @@ class Sockets:
             if written < len(data):
                 self._block(sock, data[written:])
                 return
-        if sock.stage is Stage.FINISHING:
+        if sock.stage is not OPEN:
+            self._end_writing(sock)
+
+    def _end_writing(self, sock: Socket) -> None:
+        if sock.stage is FINISHING:
             self._release(sock)
-        elif sock.stage is Stage.LINGERING:
+        elif sock.stage is LINGERING:
             _shut_down_writing(sock.fd)
 
     def _block(self, sock: Socket, rest: bytes) -> None:
@@ -269,11 +285,11 @@ class Sockets:
         self._blocked[sock] = len(rest)
         self._watch(sock)
 
-    def _watch(self, sock: object) -> None:
+    def _watch(self, sock: Socket) -> None:
         """Tell the poller what this socket waits for now."""
-        if not isinstance(sock, Socket) or sock.stage is Stage.GONE:
+        if sock.stage is GONE:
             return
-        is_reading = not sock.connection.is_paused or sock.stage >= Stage.FINISHING
+        is_reading = not sock.connection.is_paused or sock.stage >= FINISHING
         events = READABLE if is_reading else 0
         if sock in self._blocked:
             events |= WRITABLE
@@ -282,7 +298,7 @@ class Sockets:
     # --- the end --------------------------------------------------------------------------------
 
     def _finish(self, sock: Socket, stage: Stage) -> None:
-        if sock.stage is Stage.GONE:
+        if sock.stage is GONE:
             return
         sock.stage = stage
         self._set_deadline(sock)
@@ -298,13 +314,13 @@ class Sockets:
         self._now = now
         while self._deadlines and self._deadlines[0][0] <= now:
             _, sock = self._deadlines.popleft()
-            if sock.stage is not Stage.GONE:
+            if sock.stage is not GONE:
                 self._vanish(sock)
 
     def _release(self, sock: Socket) -> None:
-        if sock.stage is Stage.GONE:
+        if sock.stage is GONE:
             return
-        sock.stage = Stage.GONE
+        sock.stage = GONE
         sock.connection.socket = None
         sock.outbound = sock.decoder = None
         self._blocked.pop(sock, None)

@@ -51,6 +51,7 @@ class Switchboard:
         self._welcome = wire.Welcome(wire.VERSION, node, key)
         self._report = report
         self._links: dict[int, WorkerLink] = {}
+        self._deliveries = 0
         self.poller = Poller(self.end_turn)
         self._ledger = Ledger(
             Limits(settings.mailbox_messages, settings.mailbox_bytes, settings.max_attempts)
@@ -64,7 +65,6 @@ class Switchboard:
         )
         self._run: dict[type[do.Command], Callable[[Any], None]] = {
             do.DeliverTo: self._deliver,
-            do.WriteMessage: lambda c: self._sockets.write(c.connection, c.data),
             do.WriteMany: lambda c: self._sockets.write_many(c.connections, c.data),
             do.CloseSocket: lambda c: self._sockets.close(c.connection, c.code, c.reason),
             do.PauseReading: lambda c: self._sockets.pause_reading(c.connection),
@@ -83,7 +83,7 @@ class Switchboard:
             stream_fd,
             handover_fd,
             self.poller,
-            on_message=self._receive,
+            on_messages=self._receive,
             on_lost=self._lose_worker,
         )
 
@@ -101,7 +101,7 @@ class Switchboard:
             connections=len(self._ledger),
             waiting=self._ledger.waiting,
             accepted=counts.accepted,
-            deliveries=counts.deliveries,
+            deliveries=self._deliveries,
             redeliveries=counts.redeliveries,
             quarantined=counts.quarantined,
         )
@@ -114,10 +114,15 @@ class Switchboard:
 
     def end_turn(self) -> None:
         """Run what follows from this turn, then write: one call per socket and link."""
+        write = self._sockets.write
         commands = self._ledger.take_commands()
         while True:
             for command in commands:
-                self._run[type(command)](command)
+                if type(command) is do.WriteMessage:
+                    # By far the most of them.
+                    write(command.connection, command.data)
+                else:
+                    self._run[type(command)](command)
             self._sockets.flush()
             # A write may have found its client gone, which is a new fact.
             commands = self._ledger.take_commands()
@@ -130,7 +135,8 @@ class Switchboard:
     def _deliver(self, command: do.DeliverTo) -> None:
         link = self._links.get(command.worker)
         if link is not None:
-            link.send(command.delivery)
+            self._deliveries += len(command.deliveries)
+            link.send_all(command.deliveries)
 
     def _tell_drained(self, command: do.TellDrained) -> None:
         link = self._links.get(command.worker)
@@ -139,29 +145,36 @@ class Switchboard:
 
     # --- facts about workers --------------------------------------------------------------------
 
-    def _receive(self, link: WorkerLink, message: wire.FromWorker) -> None:
-        if isinstance(message, wire.Ack):
-            self._ledger.receive_ack(link.worker, message)
-        elif isinstance(message, wire.Act):
-            self._ledger.receive_actions(message.actions)
-        elif isinstance(message, wire.Handover):
-            self._adopt(link, message)
-        else:
-            self._welcome_worker(link, message)
+    def _receive(self, link: WorkerLink, messages: list[wire.FromWorker]) -> None:
+        worker, receive_ack = link.ready, self._ledger.receive_ack
+        for message in messages:
+            if type(message) is wire.Ack:
+                # By far the most of them. The ledger ignores a worker that it has dropped.
+                if worker is not None:
+                    receive_ack(worker, message)
+            elif not link.is_open:
+                return
+            elif type(message) is wire.Act:
+                self._ledger.receive_actions(message.actions)
+            elif type(message) is wire.Handover:
+                self._adopt(link, message)
+            elif type(message) is wire.Hello:
+                self._welcome_worker(link, message)
+                worker = link.ready
 
     def _welcome_worker(self, link: WorkerLink, hello: wire.Hello) -> None:
         if hello.version != wire.VERSION:
-            self._drop_worker(do.DropWorker(link.worker, f"it speaks version {hello.version} of "
-                                            f"the wire, the keeper {wire.VERSION}; restart holdfast"))  # fmt: skip
+            why = f"it speaks version {hello.version} of the wire, the keeper {wire.VERSION}"
+            self._drop_worker(do.DropWorker(link.worker, f"{why}; restart holdfast"))
             return
         link.send(self._welcome)
-        self._ledger.worker_ready(link.worker, hello.generation)
+        link.ready = self._ledger.worker_ready(link.worker, hello.generation)
 
     def _adopt(self, link: WorkerLink, handover: wire.Handover) -> None:
         fd = None if handover.lost else link.take_descriptor(handover.serial)
         if fd is None and not handover.lost:
-            self._drop_worker(do.DropWorker(link.worker, "announced a connection without giving "
-                                            "its descriptor"))  # fmt: skip
+            why = "announced a connection without giving its descriptor"
+            self._drop_worker(do.DropWorker(link.worker, why))
             return
         try:
             response = encode_response(
@@ -170,7 +183,7 @@ class Switchboard:
         except ValueError as error:
             self._refuse(link, handover.serial, fd, str(error))
             return
-        connection = self._ledger.adopt(handover, link.worker)
+        connection = self._ledger.adopt(handover, link.ready)
         if connection is None:
             self._refuse(link, handover.serial, fd, "its serial or its details make no sense")
         elif fd is None:
@@ -194,7 +207,8 @@ class Switchboard:
         if why is not None:
             log.error("worker %d was cut off: %s", link.worker, why)
             self._report(control.WorkerDropped(link.worker, why))
-        self._ledger.worker_lost(link.worker)
+        if link.ready is not None:
+            self._ledger.worker_lost(link.ready)
 
     def _drop_worker(self, command: do.DropWorker) -> None:
         link = self._links.get(command.worker)

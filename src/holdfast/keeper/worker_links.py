@@ -16,10 +16,11 @@ from holdfast.wire import messages as wire
 from holdfast.wire.stream import BatchEncoder, BatchReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import msgspec
 
+    from holdfast.keeper.ledger import Worker
     from holdfast.keeper.poller import Poller
 
 __all__ = ["WorkerLink"]
@@ -32,7 +33,7 @@ class WorkerLink:
     """Sends and receives for one worker.
 
     Args:
-        on_message: called with each message; it may cut the link.
+        on_messages: called with the messages of one read; it may cut the link.
         on_lost: called once, with the reason, when the link has ended by itself.
     """
 
@@ -43,27 +44,29 @@ class WorkerLink:
         handover_fd: int,
         poller: Poller,
         *,
-        on_message: Callable[[WorkerLink, wire.FromWorker], None],
+        on_messages: Callable[[WorkerLink, list[wire.FromWorker]], None],
         on_lost: Callable[[WorkerLink, str | None], None],
     ) -> None:
         self.worker = worker
+        # What the ledger knows it as, once it has said hello.
+        self.ready: Worker | None = None
         self._fd = stream_fd
         self._handover = socket.socket(fileno=handover_fd)
         self._handover.setblocking(False)
         self._poller = poller
-        self._on_message = on_message
+        self._on_messages = on_messages
         self._on_lost = on_lost
         self._reader: BatchReader[wire.FromWorker] = BatchReader(wire.FromWorker)
         self._encoder = BatchEncoder()
         self._messages: list[msgspec.Struct] = []
         # What the kernel did not take yet.
         self._unsent = bytearray()
-        self._is_open = True
+        self.is_open = True
         os.set_blocking(stream_fd, False)
         poller.watch(stream_fd, self)
 
     def __repr__(self) -> str:
-        return f"<WorkerLink to worker {self.worker} {'open' if self._is_open else 'cut'}>"
+        return f"<WorkerLink to worker {self.worker} {'open' if self.is_open else 'cut'}>"
 
     @property
     def has_output(self) -> bool:
@@ -73,10 +76,13 @@ class WorkerLink:
         """Have the message sent with the end of this turn."""
         self._messages.append(message)
 
+    def send_all(self, messages: Sequence[msgspec.Struct]) -> None:
+        self._messages += messages
+
     def flush(self) -> None:
         """Send what the turn produced, in one batch."""
         messages, self._messages = self._messages, []
-        if not messages or not self._is_open:
+        if not messages or not self.is_open:
             return
         batch = self._encoder.encode(messages)
         if self._unsent:
@@ -105,15 +111,15 @@ class WorkerLink:
     def on_ready(self, events: int) -> None:
         if events & WRITABLE:
             self._write()
-            if self._is_open and not self._unsent:
+            if self.is_open and not self._unsent:
                 self._poller.change(self._fd, READABLE)
-        if events & ~WRITABLE and self._is_open:
+        if events & ~WRITABLE and self.is_open:
             self._read()
 
     def cut(self) -> None:
         """Close both links. Nothing more comes from this worker."""
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             self._poller.forget(self._fd)
             os.close(self._fd)
             self._handover.close()
@@ -133,10 +139,7 @@ class WorkerLink:
         except BrokenWire as error:
             self._lose(str(error))
             return
-        for message in messages:
-            self._on_message(self, message)
-            if not self._is_open:
-                return
+        self._on_messages(self, messages)
 
     def _write(self) -> None:
         try:

@@ -5,14 +5,11 @@ Pure. Both are opaque bytes to the keeper, except that it changes the channels o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
 
 from holdfast.core.ports import About
-
-if TYPE_CHECKING:
-    from typing import Any
 
 __all__ = ["decode_about", "decode_plain", "encode_about", "encode_plain", "is_about"]
 
@@ -38,10 +35,14 @@ def is_about(encoded: bytes) -> bool:
     return True
 
 
+_PLAIN_ENCODER = msgspec.msgpack.Encoder()
+_PLAIN_DECODER: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder()
+
+
 def encode_plain(value: object) -> bytes:
     """Encode plain data; raise TypeError, ValueError or OverflowError for what is not."""
-    return msgspec.msgpack.encode(value)
+    return _PLAIN_ENCODER.encode(value)
 
 
 def decode_plain(encoded: bytes) -> Any:
-    return msgspec.msgpack.decode(encoded)
+    return _PLAIN_DECODER.decode(encoded)

@@ -6,6 +6,8 @@ when it is decoded, so that nothing malformed gets further than `wire/stream.py`
 A connection is named by its serial. A delivery and its acknowledgement carry (number, attempt):
 a worker given up for lost may still answer late, while another already works on the message.
 Text and binary are kinds of their own, as in RFC 6455, so that the decoder can check them.
+`gc=False` on what is made per message: none of it can be part of a cycle, and the garbage
+collector need not look at it.
 """
 
 from __future__ import annotations
@@ -113,7 +115,7 @@ class Hello(Struct, frozen=True, array_like=True, tag=1):
     generation: int
 
 
-class Ack(Struct, frozen=True, array_like=True, tag=2):
+class Ack(Struct, frozen=True, array_like=True, tag=2, gc=False):
     """The commit point: apply the actions, all of them, and forget the delivery."""
 
     connection: int
@@ -122,7 +124,7 @@ class Ack(Struct, frozen=True, array_like=True, tag=2):
     actions: list[Action]
 
 
-class Act(Struct, frozen=True, array_like=True, tag=3):
+class Act(Struct, frozen=True, array_like=True, tag=3, gc=False):
     """Apply the actions: from outside an event, or flushed before its end."""
 
     actions: list[Action]

@@ -19,8 +19,6 @@ from holdfast.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from holdfast.wire.messages import Action
 
 __all__ = ["WireOutbox"]
@@ -30,41 +28,39 @@ class WireOutbox:
     """Collects actions in order.
 
     Args:
-        put: takes each action instead; for actions that leave at once.
+        actions: a list of another kind to collect them in.
     """
 
-    __slots__ = ("_put", "actions")
+    __slots__ = ("actions",)
 
-    def __init__(self, put: Callable[[Action], None] | None = None) -> None:
-        self.actions: list[Action] = []
-        self._put = self.actions.append if put is None else put
+    def __init__(self, actions: list[Action] | None = None) -> None:
+        self.actions: list[Action] = [] if actions is None else actions
 
     def send(self, connection: int, data: str | bytes) -> None:
         if isinstance(data, str):
-            self._put(SendText(connection, data))
+            self.actions.append(SendText(connection, data))
         else:
-            self._put(SendBinary(connection, data))
+            self.actions.append(SendBinary(connection, data))
 
     def close(self, connection: int, code: int, reason: str) -> None:
-        self._put(Close(connection, code, reason))
+        self.actions.append(Close(connection, code, reason))
 
     def attach(self, connection: int, attachment: bytes) -> None:
-        self._put(Attach(connection, attachment))
+        self.actions.append(Attach(connection, attachment))
 
     def subscribe(self, connection: int, channel: str) -> None:
-        self._put(Subscribe(connection, channel))
+        self.actions.append(Subscribe(connection, channel))
 
     def unsubscribe(self, connection: int, channel: str) -> None:
-        self._put(Unsubscribe(connection, channel))
+        self.actions.append(Unsubscribe(connection, channel))
 
     def publish(self, channel: str, data: str | bytes) -> None:
         if isinstance(data, str):
-            self._put(PublishText(channel, data))
+            self.actions.append(PublishText(channel, data))
         else:
-            self._put(PublishBinary(channel, data))
+            self.actions.append(PublishBinary(channel, data))
 
     def take(self) -> list[Action]:
         """Return what was collected, and start again empty."""
-        taken = self.actions[:]
-        self.actions.clear()
+        taken, self.actions = self.actions, []
         return taken

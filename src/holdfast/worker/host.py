@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from holdfast.core.ports import About, Outbox
+    from holdfast.wire.messages import Action
     from holdfast.worker.stream_link import StreamLink
 
 __all__ = ["WorkerHost"]
@@ -39,7 +40,7 @@ class WorkerHost:
         self._next_serial = worker << COUNTER_BITS
         self._ids: ConnectionIds | None = None
         self._works: set[asyncio.Task[None]] = set()
-        self.outbox: Outbox = WireOutbox(put=lambda action: link.send(Act([action])))
+        self.outbox: Outbox = WireOutbox(_Leaving(link))
         self.attachment_limit = DEFAULT_LIMIT
 
     def be_named(self, node: bytes, key: bytes) -> None:
@@ -65,11 +66,8 @@ class WorkerHost:
     def about(self, encoded: bytes) -> About:
         return decode_about(encoded)
 
-    def encode(self, value: object) -> bytes:
-        return encode_plain(value)
-
-    def decode(self, encoded: bytes) -> Any:
-        return decode_plain(encoded)
+    encode = staticmethod(encode_plain)
+    decode = staticmethod(decode_plain)
 
     async def flush(self, connection: int, number: int, attempt: int, outbox: Outbox) -> None:
         self.commit(outbox)
@@ -95,3 +93,14 @@ class WorkerHost:
         self._works.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("work passed to wait_until raised", exc_info=task.exception())
+
+
+class _Leaving(list["Action"]):
+    """Actions outside an event: each leaves with this turn of the loop."""
+
+    def __init__(self, link: StreamLink) -> None:
+        super().__init__()
+        self._link = link
+
+    def append(self, action: Action) -> None:
+        self._link.send(Act([action]))

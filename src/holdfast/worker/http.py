@@ -150,5 +150,6 @@ class Giver:
     async def _flush_earlier_responses(self) -> None:
         """A response to an earlier request on this connection may still be on its way out."""
         transport = self._protocol.transport
-        while transport.get_write_buffer_size() and not transport.is_closing():
+        # Rare, and transports tell nobody when they run empty.
+        while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

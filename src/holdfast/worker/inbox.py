@@ -16,9 +16,9 @@ from asyncio import CancelledError
 from collections import deque
 from contextvars import copy_context
 from types import coroutine
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from holdfast.core.dispatch import Failure, dispatch
+from holdfast.core.dispatch import Failure, Suspended, begin
 from holdfast.core.errors import AttachmentError
 from holdfast.core.events import WebSocketCloseEvent, WebSocketMessageEvent
 from holdfast.core.outlet import current_outlet
@@ -28,7 +28,7 @@ from holdfast.wire.outbox import WireOutbox
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Coroutine, Generator, Iterable
     from contextvars import Context
     from typing import Any, TypeAlias
 
@@ -69,17 +69,18 @@ class Inbox:
         # The loop itself keeps only weak references to tasks.
         self._runners: set[asyncio.Task[None]] = set()
 
-    def put(self, delivery: Delivery) -> None:
-        """Run a delivery as soon as its connection is free."""
-        if delivery.connection in self._behind:
-            waiting = self._behind[delivery.connection]
-            if waiting is None:
-                self._behind[delivery.connection] = deque((delivery,))
+    def put_all(self, deliveries: Iterable[Delivery]) -> None:
+        """Run deliveries, each as soon as its connection is free."""
+        behind, ready = self._behind, self._ready
+        for delivery in deliveries:
+            serial = delivery.connection
+            if serial not in behind:
+                behind[serial] = None
+                ready.append(delivery)
+            elif (waiting := behind[serial]) is None:
+                behind[serial] = deque((delivery,))
             else:
                 waiting.append(delivery)
-            return
-        self._behind[delivery.connection] = None
-        self._ready.append(delivery)
         if not self._has_runner:
             self._start_runner()
 
@@ -91,43 +92,70 @@ class Inbox:
             task.add_done_callback(self._runners.discard)
 
     async def _run(self) -> None:
-        """Take what is ready, until nothing is or until a listener suspends."""
-        runner = Runner(self._start_runner)
-        while self._ready and not runner.is_event:
-            delivery = self._ready.popleft()
+        """Take what is ready, until nothing is or until a listener waits."""
+        behind, ready = self._behind, self._ready
+        is_event = False
+        while ready and not is_event:
+            delivery = ready.popleft()
             serial = delivery.connection
             kept: Kept = (delivery.about, delivery.attachment)
-            kept = await runner.drive(self._handle(delivery, kept), copy_context())
-            while waiting := self._behind[serial]:
+            while True:
+                # A context of its own per event: or a variable that one listener sets would be
+                # seen by the next.
+                context = copy_context()
+                done: Kept | Waiting = context.run(self._handle, delivery, kept)
+                if isinstance(done, Waiting):
+                    if not is_event:
+                        is_event = True
+                        self._start_runner()
+                    done = await _drive(self._end(done), context)
+                waiting = behind[serial]
+                if not waiting:
+                    break
                 # Sent before the one in front had ended: what that one changed counts.
-                following = self._handle(waiting.popleft(), kept)
-                kept = await runner.drive(following, copy_context())
-            del self._behind[serial]
-        if not runner.is_event:
+                delivery, kept = waiting.popleft(), done
+            del behind[serial]
+        if not is_event:
             self._has_runner = False
 
-    async def _handle(self, delivery: Delivery, kept: Kept) -> Kept:
-        """Run one event and acknowledge it; return what its connection keeps."""
+    def _handle(self, delivery: Delivery, kept: Kept) -> Kept | Waiting:
+        """Run one event as far as it goes without waiting."""
         outbox = WireOutbox()
         event = self._event(delivery, kept, outbox)
         current_outlet.set(event)
+        outcome = begin(event, self._app.listeners(event.type))
+        if outcome is None:
+            source = event.source
+            try:
+                source.commit()
+            except AttachmentError as error:
+                outcome = Failure(error, closes=False)
+            else:
+                event.end_dispatch()
+                self._ack(delivery, outbox.actions)
+                return (source.about, source.attachment)
+        return Waiting(delivery, kept, event, outbox, outcome)
+
+    async def _end(self, waiting: Waiting) -> Kept:
+        """Run an event that waits, or has failed, to its end."""
+        delivery, kept, event, outbox, outcome = waiting
         try:
-            failure = await dispatch(event, self._app.listeners(event.type))
-            if failure is None:
+            if isinstance(outcome, Suspended):
+                outcome = await outcome.finish()
+            if outcome is None:
                 event.source.commit()
-        except AttachmentError as error:
-            failure = Failure(error, closes=False)
-        except CancelledError as error:
-            failure = Failure(error, closes=False)
+        except (AttachmentError, CancelledError) as error:
+            outcome = Failure(error, closes=False)
         event.end_dispatch()
-        if failure is None:
-            actions = outbox.actions
-            kept = (event.source.about, event.source.attachment)
-        else:
-            actions = await self._fail(event, failure)
-            kept = (kept[0], event.source.attachment)
+        source = event.source
+        if outcome is None:
+            self._ack(delivery, outbox.actions)
+            return (source.about, source.attachment)
+        self._ack(delivery, await self._fail(event, outcome))
+        return (kept[0], source.attachment)
+
+    def _ack(self, delivery: Delivery, actions: list[Action]) -> None:
         self._link.send(Ack(delivery.connection, delivery.number, delivery.attempt, actions))
-        return kept
 
     def _event(self, delivery: Delivery, kept: Kept, outbox: WireOutbox) -> Event:
         serial, number, attempt = delivery.connection, delivery.number, delivery.attempt
@@ -146,38 +174,28 @@ class Inbox:
         return [Close(event.source.serial, INTERNAL_ERROR, "")] if failure.closes else []
 
 
-class Runner:
-    """Steps coroutines within one task, until the first one suspends.
+class Waiting(NamedTuple):
+    """An event that did not end at once."""
 
-    Args:
-        on_suspend: called then; from there on this task belongs to that coroutine.
-    """
+    delivery: Delivery
+    kept: Kept
+    event: Event
+    outbox: WireOutbox
+    outcome: Failure | Suspended | None
 
-    __slots__ = ("_on_suspend", "is_event")
 
-    def __init__(self, on_suspend: Callable[[], None]) -> None:
-        self._on_suspend = on_suspend
-        self.is_event = False
-
-    @coroutine
-    def drive(self, work: Coroutine[Any, Any, Kept], context: Context) -> Generator[Any, Any, Kept]:
-        """Run `work` to its end in `context` and return its result.
-
-        A context of its own per event: or a variable that one listener sets, without ever
-        suspending, would be seen by the next event.
-        """
-        step = context.run
-        try:
-            awaited = step(work.send, None)
-            if not self.is_event:
-                self.is_event = True
-                self._on_suspend()
-            while True:
-                try:
-                    result = yield awaited
-                except BaseException as error:
-                    awaited = step(work.throw, error)
-                else:
-                    awaited = step(work.send, result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+@coroutine
+def _drive(work: Coroutine[Any, Any, Kept], context: Context) -> Generator[Any, Any, Kept]:
+    """Run `work` to its end in `context`, as part of the task that awaits this."""
+    step = context.run
+    try:
+        awaited = step(work.send, None)
+        while True:
+            try:
+                result = yield awaited
+            except BaseException as error:
+                awaited = step(work.throw, error)
+            else:
+                awaited = step(work.send, result)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
