@@ -250,22 +250,15 @@ def test_an_absent_body_is_empty_and_never_used() -> None:
 
 
 def test_leaving_a_stream_early_closes_its_source() -> None:
-    closed = []
-
-    async def source() -> AsyncIterator[bytes]:
-        try:
-            yield b"a"
-            yield b"b"
-        finally:
-            closed.append(True)
-
     async def read_one() -> None:
-        stream = Response(source()).iter_bytes()
+        source = chunks(b"a", b"b")
+        stream = Response(source).iter_bytes()
         assert await anext(stream) == b"a"
         await stream.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(source)
 
     run(read_one())
-    assert closed == [True]
 
 
 def test_a_source_that_cannot_be_closed_needs_not() -> None:
@@ -438,6 +431,11 @@ def test_a_redirect_encodes_what_a_url_cannot_have() -> None:
 def test_a_redirect_to_control_characters_is_refused(target: str) -> None:
     with pytest.raises(ValueError, match="contains a control character"):
         Response.redirect(target)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_may_be_of_any_kind(status: int) -> None:
+    assert Response.redirect("/", status).status == status
 
 
 def test_a_redirect_has_a_status_for_it() -> None:
