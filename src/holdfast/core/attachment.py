@@ -64,8 +64,8 @@ class Attachment:
 def check_plain(value: object) -> None:
     """Raise AttachmentError naming the first place in `value` that is not plain data.
 
-    Plain are None, bool, int (64 bits), float, str, bytes, datetime, list, tuple (comes back as a
-    list) and dict with plain scalar keys.
+    Plain are None, bool, int (64 bits), float, str, bytes, datetime (with a time zone), list, tuple
+    (comes back as a list) and dict with plain scalar keys.
     """
     problem = next(_problems(value, "data", 0), None)
     if problem is not None:
@@ -94,6 +94,8 @@ def _scalar_problems(value: object, path: str) -> Iterator[tuple[str, str]]:
         yield path, "is an int of more than 64 bits; keep it as a str"
     elif type(value) is str and not _is_encodable(value):
         yield path, "has a lone surrogate, which UTF-8 cannot carry"
+    elif type(value) is datetime and value.utcoffset() is None:
+        yield path, "is a datetime without a time zone, which would come back as a str"
 
 
 def _is_encodable(text: str) -> bool:

@@ -32,8 +32,7 @@ class BroadcastChannel:
     __slots__ = ("_name",)
 
     def __init__(self, name: str) -> None:
-        check_channel(name)
-        self._name = name
+        self._name = check_channel(name)
 
     def __repr__(self) -> str:
         return f"BroadcastChannel({self._name!r})"
@@ -53,9 +52,16 @@ class BroadcastChannel:
             NotInsideHoldfast: no event is being dispatched in this context.
         """
         if not isinstance(message, str | bytes | bytearray | memoryview):
-            message = json.dumps(message, ensure_ascii=False, allow_nan=False)
+            message = _to_json(message)
         data = check_message(message)
         outlet = current_outlet.get(None)
         if outlet is None:
             raise NotInsideHoldfast("BroadcastChannel.post_message")
         outlet.outbox.publish(self._name, data)
+
+
+def _to_json(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except RecursionError as error:
+        raise ValueError("the message is nested too deeply for JSON") from error

@@ -108,21 +108,21 @@ class Connection:
         Raises:
             ValueError, TypeError: code or reason cannot be sent.
         """
-        check_close(code, reason)
+        reason = check_close(code, reason)
         if not self._closed:
             self._closed = True
             self._outlet.outbox.close(self._serial, code, reason)
 
     def subscribe(self, channel: str) -> None:
         """Have every publication on `channel` sent to this connection. Repeating is harmless."""
-        check_channel(channel)
+        channel = check_channel(channel)
         if not self._closed:
             self._outlet.outbox.subscribe(self._serial, channel)
             self._set_channels(self.channels | {channel})
 
     def unsubscribe(self, channel: str) -> None:
         """Undo `subscribe`. A channel that was not subscribed is no error."""
-        check_channel(channel)
+        channel = check_channel(channel)
         if not self._closed:
             self._outlet.outbox.unsubscribe(self._serial, channel)
             self._set_channels(self.channels - {channel})
@@ -140,7 +140,8 @@ class Connection:
         encoded = attachment.changed(host.encode, host.attachment_limit)
         if encoded is not None:
             self._encoded = encoded
-            self._attachment = None
+            # The value stays: after a flush, the listener goes on changing what it holds.
+            self._attachment = Attachment(encoded, attachment.value)
             self._outlet.outbox.attach(self._serial, encoded)
 
     @property
@@ -175,21 +176,21 @@ class Connection:
 
 
 def check_message(data: object) -> str | bytes:
-    """Return `data` as str or bytes, or raise in the caller."""
+    """Return `data` as plain str or bytes, or raise in the caller."""
     if isinstance(data, str):
         if not data.isascii():
             _check_text(data, "a message")
+        return data if type(data) is str else _plain(data)
+    if type(data) is bytes:
         return data
-    if isinstance(data, bytes):
-        return data
-    if isinstance(data, bytearray | memoryview):
+    if isinstance(data, bytes | bytearray | memoryview):
         # A copy: later changes by the caller must not reach the wire.
         return bytes(data)
     raise TypeError(f"a message is str or bytes, not {type(data).__qualname__}")
 
 
-def check_close(code: object, reason: object) -> None:
-    """Raise unless `code` and `reason` may be put into a close frame."""
+def check_close(code: object, reason: object) -> str:
+    """Return `reason` as a plain str; raise unless it and `code` may be put into a close frame."""
     if type(code) is not int:
         raise TypeError(f"a close code is an int, not {type(code).__qualname__}")
     if code not in _SENDABLE and not 3000 <= code <= 4999:
@@ -199,15 +200,23 @@ def check_close(code: object, reason: object) -> None:
     size = len(_check_text(reason, "a close reason"))
     if size > MAX_REASON:
         raise ValueError(f"a close reason has at most {MAX_REASON} bytes in UTF-8, not {size}")
+    return _plain(reason)
 
 
-def check_channel(name: object) -> None:
-    """Raise unless `name` can be the name of a channel."""
+def check_channel(name: object) -> str:
+    """Return `name` as a plain str, or raise unless it can be the name of a channel."""
     if not isinstance(name, str):
         raise TypeError(f"a channel name is a str, not {type(name).__qualname__}")
     if not name:
         raise ValueError("a channel name has at least one character")
     _check_text(name, "a channel name")
+    return _plain(name)
+
+
+def _plain(text: str) -> str:
+    """Return the text of a str that may be of a subclass, which wires do not carry."""
+    # Not str(text): an enum's member, for one, makes something else of that.
+    return str.__str__(text)
 
 
 def _check_text(text: str, what: str) -> bytes:

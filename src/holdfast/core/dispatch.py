@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Failure", "Suspended", "begin", "dispatch", "dispatch_request"]
 
+# Whatever else a listener raises before it has waited is its own failure; so is CancelledError,
+# since nobody could have cancelled anything yet (it awaited something that was cancelled before).
+_ENDS_THE_PROCESS = (KeyboardInterrupt, SystemExit)
+
 
 class Failure:
     """A listener raised: what, and whether its connection is to be closed for it."""
@@ -107,7 +111,9 @@ def _go_on(
             if result is None:
                 continue
             running = _as_coroutine(result)
-        except Exception as error:
+        except _ENDS_THE_PROCESS:
+            raise
+        except BaseException as error:
             failure = failure or Failure(error, closes=listener.on_error == "close")
             continue
         if running is None:
@@ -116,7 +122,9 @@ def _go_on(
             awaited = running.send(None)
         except StopIteration:
             continue
-        except Exception as error:
+        except _ENDS_THE_PROCESS:
+            raise
+        except BaseException as error:
             failure = failure or Failure(error, closes=listener.on_error == "close")
             continue
         return Suspended(event, listener, running, awaited, listeners, failure)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from holdfast.core.connection import Connection
 from holdfast.core.cookies import serialize_cookie
 from holdfast.core.errors import AlreadyDecided, EventSettled, NotAnUpgradeRequest
-from holdfast.core.headers import Headers
+from holdfast.core.headers import Headers, is_token
 from holdfast.core.http import Response
 from holdfast.core.outlet import Outlet
 from holdfast.core.ports import About
@@ -47,6 +47,20 @@ __all__ = [
     "WebSocketMessageEvent",
     "WebSocketUpgradeEvent",
 ]
+
+# What the handshake itself decides (RFC 6455 section 4.2.2), and what a response without a body
+# must not say (RFC 9110 section 8.6, RFC 9112 section 6.1): whoever writes the 101 would refuse.
+_NOT_FOR_APPLICATIONS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "sec-websocket-accept",
+        "sec-websocket-extensions",
+        "sec-websocket-protocol",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
 
 
 class ExtendableEvent(Outlet):
@@ -225,8 +239,8 @@ class RequestEvent(ExtendableEvent):
         if not self._upgradable:
             raise NotAnUpgradeRequest
         self._check_open()
-        extra = Headers(headers)
-        _check_subprotocol(subprotocol, self.request.headers.get("sec-websocket-protocol", ""))
+        extra = _handshake_headers(headers)
+        subprotocol = _offered(subprotocol, self.request.headers.get("sec-websocket-protocol", ""))
         about = About(self.request.url.href, subprotocol, frozenset())
         connection = Connection(self, self.host.new_serial(), about, b"", closed=False)
         if data is not None:
@@ -279,7 +293,8 @@ class FetchEvent(RequestEvent):
             AlreadyDecided: the event was answered before.
             NotAnUpgradeRequest: the client did not ask for a WebSocket.
             EventSettled: no listener runs any more.
-            ValueError: the client did not offer `subprotocol`, or a header cannot be sent.
+            ValueError: the client did not offer `subprotocol`, or a header cannot be sent or is
+                the handshake's own.
         """
         return self._decide_upgrade(data, subprotocol, headers)
 
@@ -356,7 +371,11 @@ class WebSocketMessageEvent(ExtendableEvent):
         Raises:
             ValueError: it is not JSON.
         """
-        return json.loads(self.data)
+        try:
+            return json.loads(self.data)
+        except RecursionError as error:
+            # A stranger's thousand brackets are bad input, not a fault of this program.
+            raise ValueError("the JSON is nested too deeply") from error
 
     async def flush(self) -> None:
         """Send now what was collected so far, instead of when the listeners have returned.
@@ -418,9 +437,19 @@ def _discard(work: object) -> None:
         close()
 
 
-def _check_subprotocol(chosen: str | None, offered: str | None) -> None:
+def _handshake_headers(init: HeadersInit | None) -> Headers:
+    headers = Headers(init)
+    for name in headers:
+        if name in _NOT_FOR_APPLICATIONS:
+            raise ValueError(f"the header {name!r} of a 101 response is not the application's")
+    return headers
+
+
+def _offered(chosen: str | None, offers: str) -> str | None:
+    """Return the client's own offer, or raise here what the handshake could not carry."""
     if chosen is None:
-        return
-    offers = [offer.strip() for offer in (offered or "").split(",")]
-    if chosen not in offers:
-        raise ValueError(f"the client did not offer the subprotocol {chosen!r}")
+        return None
+    for offer in offers.split(","):
+        if chosen == offer.strip() and is_token(chosen):
+            return offer.strip()
+    raise ValueError(f"the client did not offer the subprotocol {chosen!r}")

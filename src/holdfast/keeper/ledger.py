@@ -71,7 +71,7 @@ GONE = WorkerState.GONE
 class Worker:
     """A worker as the keeper sees it."""
 
-    __slots__ = ("deliveries", "generation", "is_serving", "load", "number", "state")
+    __slots__ = ("acks", "deliveries", "generation", "is_serving", "load", "number", "state")
 
     def __init__(self, number: int, generation: int) -> None:
         self.number = number
@@ -80,6 +80,7 @@ class Worker:
         # Ready and of the preferred generation; kept, because it is asked for per message.
         self.is_serving = False
         self.load = 0  # deliveries in flight
+        self.acks = 0  # acknowledgements seen
         # What this turn has for it, already part of a DeliverTo.
         self.deliveries: list[wire.Deliver | wire.DeliverClose] | None = None
 
@@ -178,14 +179,13 @@ class Ledger:
         if connection.state is CLOSED:
             return
         connection.state = CLOSED
-        self._subscriptions.drop(connection)
         connection.mailbox.put(Closed(code, reason))
         self._pump(connection)
 
     # --- facts about workers --------------------------------------------------------------------
 
     def worker_ready(self, number: int, generation: int) -> Worker:
-        """A worker has said hello. It gets deliveries when its generation is preferred."""
+        """A worker has loaded its application; deliveries come when its generation is preferred."""
         worker = Worker(number, generation)
         self._workers[number] = worker
         if generation < self._generation:
@@ -214,6 +214,7 @@ class Ledger:
             self._refuse_ack(worker, f"wrongly: {error}")
             return
         worker.load -= 1
+        worker.acks += 1
         for action in ack.actions:
             # By far the most common: a reply to whoever sent the message.
             if type(action) is wire.SendText and action.connection == connection.serial:
@@ -271,12 +272,13 @@ class Ledger:
             if worker.deliveries is None:
                 worker.deliveries = []
                 self._commands.append(do.DeliverTo(worker.number, worker.deliveries))
-            worker.deliveries.append(_message(connection, *taken))
+            worker.deliveries.append(_message(connection, worker.acks, *taken))
 
     def _move_on(self, connection: Connection, done: Content) -> None:
         if isinstance(done, Closed):
             self._forget(connection)
-        elif connection.mailbox.count:
+            return
+        if connection.mailbox.count:
             self._pump(connection)
         if connection.is_paused:
             self._resume_if_room(connection)
@@ -296,24 +298,25 @@ class Ledger:
         return least
 
     def _redeliver(self, connection: Connection) -> None:
-        self.counts.redeliveries += connection.mailbox.requeue()
-        poison = connection.mailbox.abandon(self._limits.max_attempts)
+        mailbox = connection.mailbox
+        self.counts.redeliveries += mailbox.requeue()
+        poison = mailbox.abandon(self._limits.max_attempts)
         if poison is not None:
             self._quarantine(connection, *poison)
-        self._pump(connection)
+            self._move_on(connection, poison[1])
+        elif mailbox.count:
+            self._pump(connection)
 
     def _quarantine(self, connection: Connection, number: int, content: Content) -> None:
         self.counts.quarantined += 1
         attempts = self._limits.max_attempts
         self._commands.append(do.Quarantined(connection, number, len(content), attempts))
-        if isinstance(content, Closed):
-            self._forget(connection)
-        else:
-            self._close(wire.Close(connection.serial, INTERNAL_ERROR, ""))
+        self._close(wire.Close(connection.serial, INTERNAL_ERROR, ""))
 
     def _forget(self, connection: Connection) -> None:
         del self._connections[connection.serial]
-        self._stalled.pop(connection, None)
+        # Not before: the close event is told all channels, and may come after a last change.
+        self._subscriptions.drop(connection)
         self._report_if_empty()
 
     def _report_if_empty(self) -> None:
@@ -379,7 +382,7 @@ class Ledger:
 
     def _subscribe(self, action: wire.Subscribe) -> None:
         connection = self._connections.get(action.connection)
-        if connection is not None and connection.state is not CLOSED:
+        if connection is not None:
             self._subscriptions.add(action.channel, connection)
             self._note_channels(connection)
 
@@ -409,12 +412,12 @@ def _load(worker: Worker) -> int:
 
 
 def _message(
-    connection: Connection, number: int, attempt: int, content: Content
+    connection: Connection, seen: int, number: int, attempt: int, content: Content
 ) -> wire.Deliver | wire.DeliverClose:
     serial, about, attachment = connection.serial, connection.about, connection.attachment
     if type(content) is str:
-        return wire.DeliverText(serial, number, attempt, content, about, attachment)
+        return wire.DeliverText(serial, number, attempt, content, about, attachment, seen)
     if type(content) is bytes:
-        return wire.DeliverBinary(serial, number, attempt, content, about, attachment)
+        return wire.DeliverBinary(serial, number, attempt, content, about, attachment, seen)
     assert type(content) is Closed
-    return wire.DeliverClose(serial, number, attempt, *content, about, attachment)
+    return wire.DeliverClose(serial, number, attempt, *content, about, attachment, seen)

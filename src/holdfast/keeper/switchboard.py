@@ -160,6 +160,9 @@ class Switchboard:
                 self._adopt(link, message)
             elif type(message) is wire.Hello:
                 self._welcome_worker(link, message)
+            else:
+                assert type(message) is wire.Ready
+                self._make_ready(link, message)
                 worker = link.ready
 
     def _welcome_worker(self, link: WorkerLink, hello: wire.Hello) -> None:
@@ -168,7 +171,12 @@ class Switchboard:
             self._drop_worker(do.DropWorker(link.worker, f"{why}; restart holdfast"))
             return
         link.send(self._welcome)
-        link.ready = self._ledger.worker_ready(link.worker, hello.generation)
+
+    def _make_ready(self, link: WorkerLink, ready: wire.Ready) -> None:
+        if link.ready is None:
+            link.ready = self._ledger.worker_ready(link.worker, ready.generation)
+        else:
+            self._drop_worker(do.DropWorker(link.worker, "it became ready twice"))
 
     def _adopt(self, link: WorkerLink, handover: wire.Handover) -> None:
         fd = None if handover.lost else link.take_descriptor(handover.serial)

@@ -48,7 +48,7 @@ class WorkerLink:
         on_lost: Callable[[WorkerLink, str | None], None],
     ) -> None:
         self.worker = worker
-        # What the ledger knows it as, once it has said hello.
+        # What the ledger knows it as, once its application is loaded.
         self.ready: Worker | None = None
         self._fd = stream_fd
         self._handover = socket.socket(fileno=handover_fd)

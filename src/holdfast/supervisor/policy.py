@@ -40,6 +40,7 @@ YOUNG = 5.0  # seconds
 
 BACK_OFF_FIRST = 0.1  # seconds; doubled with each young death
 BACK_OFF_MOST = 10.0  # seconds
+DOUBLINGS = 7  # reach BACK_OFF_MOST; an hour of young deaths would reach the end of all floats
 
 # Deaths before ready that end a starting generation: one may be bad luck.
 DEATHS_ALLOWED = 1
@@ -111,7 +112,7 @@ class CloseConnections:
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """A generation serves now. For whoever asked for it."""
+    """A generation serves now, and it alone. For whoever asked for it."""
 
     generation: int
 
@@ -165,6 +166,9 @@ class Policy:
         self._starting: int | None = None
         self._deaths_while_starting = 0
         self._young_deaths = 0
+        # Retired workers that have not said yet that they accept nothing more.
+        self._accepting: set[int] = set()
+        self._is_announced = True
         # Times at which a replacement for a dead worker is due.
         self._due: list[float] = []
         self._is_reload_wanted = False
@@ -195,7 +199,7 @@ class Policy:
         """
         if self._is_stopping:
             return
-        if self._starting is not None:
+        if self._starting is not None or not self._is_announced:
             self._is_reload_wanted = True
             return
         self._is_reload_wanted = False
@@ -229,12 +233,18 @@ class Policy:
         child = self._children.pop(worker, None)
         if child is None:
             return
+        self.worker_quiet(worker, now)
         if self._is_stopping:
             self._exit_if_alone()
         elif child.generation == self._starting:
             self._lose_starting(child, status, now)
         elif child.generation == self._serving and child.state is not ChildState.DRAINING:
             self._schedule_replacement(child, now)
+
+    def worker_quiet(self, worker: int, now: float) -> None:
+        """A worker accepts nothing more."""
+        self._accepting.discard(worker)
+        self._announce(now)
 
     def worker_broken(self, worker: int) -> None:
         """The keeper cut this worker off: it must not go on."""
@@ -253,10 +263,14 @@ class Policy:
         self._is_stopping = True
         self._due.clear()
         for child in self.children:
+            if child.state is ChildState.DRAINING:
+                continue  # It has a deadline already.
             child.deadline = now + self._drain_timeout
             if child.state is ChildState.STARTING:
+                # It may still say that it is ready, and must not start others then.
+                child.state = ChildState.DRAINING
                 self._commands.append(Kill(child.worker))
-            elif child.state is not ChildState.DRAINING:
+            else:
                 self._commands.append(Quiesce(child.worker))
         self._commands.append(CloseConnections())
         self._exit_if_alone()
@@ -295,6 +309,7 @@ class Policy:
         """Replace before you retire: the new one serves, then the old one drains."""
         old = self._serving
         self._serving, self._starting = generation, None
+        self._is_announced = False
         self._young_deaths = 0
         self._due.clear()
         self._commands.append(Prefer(generation))
@@ -304,14 +319,21 @@ class Policy:
         if old is not None:
             for child in self._of(old):
                 self._retire(child, now)
-        self._commands.append(Promoted(generation))
-        self._reload_if_wanted(now)
+        self._announce(now)
+
+    def _announce(self, now: float) -> None:
+        """Say that a generation serves when it alone does: no older worker accepts any more."""
+        if not self._is_announced and not self._accepting:
+            self._is_announced = True
+            self._commands.append(Promoted(self.generation))
+            self._reload_if_wanted(now)
 
     def _retire(self, child: Child, now: float) -> None:
         if child.state is ChildState.STARTING:
             self._commands.append(Kill(child.worker))
         else:
             self._commands.append(Drain(child.worker))
+            self._accepting.add(child.worker)
         child.state = ChildState.DRAINING
         child.deadline = now + self._drain_timeout
 
@@ -357,8 +379,8 @@ class Policy:
         if self._young_deaths <= 1:
             self._start(child.generation, now, first=False)
             return
-        delay = min(BACK_OFF_FIRST * 2.0 ** (self._young_deaths - 2), BACK_OFF_MOST)
-        self._due.append(now + delay)
+        doublings = min(self._young_deaths - 2, DOUBLINGS)
+        self._due.append(now + min(BACK_OFF_FIRST * 2.0**doublings, BACK_OFF_MOST))
 
     def _of(self, generation: int) -> list[Child]:
         return [child for child in self.children if child.generation == generation]

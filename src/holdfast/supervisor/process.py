@@ -134,6 +134,8 @@ class Supervisor:
         now = self._loop.time()
         if isinstance(message, control.Ready):
             self._policy.worker_ready(number, now)
+        elif isinstance(message, control.Quiet):
+            self._policy.worker_quiet(number, now)
         else:
             self._policy.worker_failed(number, message.summary, message.traceback, now)
             if self._policy.generation:

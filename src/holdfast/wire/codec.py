@@ -30,7 +30,7 @@ def is_about(encoded: bytes) -> bool:
     """True if `decode_about` will not raise."""
     try:
         _ABOUT.decode(encoded)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return False
     return True
 

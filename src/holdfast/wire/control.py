@@ -24,6 +24,7 @@ __all__ = [
     "KeeperStatus",
     "Prefer",
     "Quiesce",
+    "Quiet",
     "Ready",
     "Report",
     "Serve",
@@ -72,7 +73,11 @@ class Failed(Message, frozen=True, tag=2):
     traceback: str
 
 
-FromWorker: TypeAlias = Ready | Failed
+class Quiet(Message, frozen=True, tag=3):
+    """The worker accepts nothing more."""
+
+
+FromWorker: TypeAlias = Ready | Failed | Quiet
 
 
 # --- supervisor → keeper ------------------------------------------------------------------------
@@ -152,5 +157,5 @@ class ControlDecoder(Generic[T]):
         """
         try:
             return self._decoder.decode(packet)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BrokenWire(f"not a message of this control link: {error}") from error

@@ -34,6 +34,7 @@ __all__ = [
     "Publish",
     "PublishBinary",
     "PublishText",
+    "Ready",
     "Refused",
     "Send",
     "SendBinary",
@@ -111,7 +112,11 @@ class Hello(Struct, frozen=True, array_like=True, tag=1):
     """The first message of a worker."""
 
     version: int
-    worker: int
+
+
+class Ready(Struct, frozen=True, array_like=True, tag=5):
+    """The application is loaded: deliveries may come."""
+
     generation: int
 
 
@@ -147,7 +152,7 @@ class Handover(Struct, frozen=True, array_like=True, tag=4):
     lost: bool
 
 
-FromWorker: TypeAlias = Hello | Ack | Act | Handover
+FromWorker: TypeAlias = Hello | Ready | Ack | Act | Handover
 
 
 # --- keeper → worker ----------------------------------------------------------------------------
@@ -162,7 +167,12 @@ class Welcome(Struct, frozen=True, array_like=True, tag=1):
 
 
 class DeliverText(Struct, frozen=True, array_like=True, tag=2, gc=False):
-    """One message of a connection, for the nth time, with all the state it needs."""
+    """One message of a connection, for the nth time, with all the state it needs.
+
+    The state is as of the last acknowledgement that the keeper has seen, and `seen` tells which
+    one: how many of this worker's there were. A worker that has acknowledged more since, for this
+    connection, knows better.
+    """
 
     connection: int
     number: int
@@ -170,6 +180,7 @@ class DeliverText(Struct, frozen=True, array_like=True, tag=2, gc=False):
     data: str
     about: bytes
     attachment: bytes
+    seen: int
 
 
 class DeliverBinary(Struct, frozen=True, array_like=True, tag=3, gc=False):
@@ -179,6 +190,7 @@ class DeliverBinary(Struct, frozen=True, array_like=True, tag=3, gc=False):
     data: bytes
     about: bytes
     attachment: bytes
+    seen: int
 
 
 class DeliverClose(Struct, frozen=True, array_like=True, tag=4, gc=False):
@@ -191,6 +203,7 @@ class DeliverClose(Struct, frozen=True, array_like=True, tag=4, gc=False):
     reason: str
     about: bytes
     attachment: bytes
+    seen: int
 
 
 class Refused(Struct, frozen=True, array_like=True, tag=5):

@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 _HEADER = 4  # bytes
 
-# A batch holds one loop turn. What is longer is a broken peer, not a busy one: the mailboxes
-# bound what can be in flight.
+# A batch holds one loop turn, or a part of it: all that has waited for a worker may go out in one
+# turn. What is longer is a broken peer, not a busy one.
 MAX_BATCH = 256 * 1024 * 1024  # bytes
 
 
@@ -33,16 +33,19 @@ class BatchEncoder:
         self._encoder = msgspec.msgpack.Encoder()
 
     def encode(self, messages: Sequence[msgspec.Struct]) -> bytearray:
-        """Return one batch.
+        """Return one batch, or several where one would be longer than the receiver takes.
 
         Raises:
-            BrokenWire: the batch would be longer than the receiver takes.
+            BrokenWire: a single message is too long.
         """
         batch = bytearray(_HEADER)
         self._encoder.encode_into(messages, batch, _HEADER)
         size = len(batch) - _HEADER
         if size > MAX_BATCH:
-            raise BrokenWire(f"a batch of {size} bytes is over the limit of {MAX_BATCH}")
+            if len(messages) <= 1:
+                raise BrokenWire(f"a message of {size} bytes is over the limit of {MAX_BATCH}")
+            half = len(messages) // 2
+            return self.encode(messages[:half]) + self.encode(messages[half:])
         batch[:_HEADER] = size.to_bytes(_HEADER, "little")
         return batch
 
@@ -89,5 +92,5 @@ class BatchReader(Generic[T]):
     def _decode(self, body: bytes) -> list[T]:
         try:
             return self._decoder.decode(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BrokenWire(f"not a message of this link: {error}") from error

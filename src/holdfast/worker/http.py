@@ -66,13 +66,21 @@ class HttpServer:
         self._server = _Server(config)
         self._serving: asyncio.Task[None] | None = None
 
-    def start(self, listener: socket.socket) -> None:
+    async def start(self, listener: socket.socket) -> None:
+        """Accept from now on."""
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        while not self._server.started:  # noqa: ASYNC110 - uvicorn has no event for it.
+            await asyncio.sleep(0)
 
-    async def stop(self) -> None:
-        """Accept nothing more; return when all requests have been answered."""
+    def stop_accepting(self) -> None:
+        """Accept nothing more from this moment; uvicorn itself looks ten times a second."""
+        for server in self._server.servers:
+            server.close()
+        self._server.should_exit = True
+
+    async def finish(self) -> None:
+        """Return when all requests have been answered. Call `stop_accepting` first."""
         if self._serving is not None:
-            self._server.should_exit = True
             await self._serving
 
 

@@ -65,6 +65,10 @@ class Inbox:
         self._ready: deque[Delivery] = deque()
         # By connection with an event that runs: what waits behind it, if anything does.
         self._behind: dict[int, deque[Delivery] | None] = {}
+        # What connections keep, by serial, where the keeper may not have seen it yet when it sent
+        # its next delivery; in the order of our acknowledgements, whose count comes first.
+        self._unseen: dict[int, tuple[int, Kept]] = {}
+        self._acks = 0
         self._has_runner = False
         # The loop itself keeps only weak references to tasks.
         self._runners: set[asyncio.Task[None]] = set()
@@ -98,7 +102,7 @@ class Inbox:
         while ready and not is_event:
             delivery = ready.popleft()
             serial = delivery.connection
-            kept: Kept = (delivery.about, delivery.attachment)
+            kept = self._kept_by(delivery)
             while True:
                 # A context of its own per event: or a variable that one listener sets would be
                 # seen by the next.
@@ -132,8 +136,7 @@ class Inbox:
                 outcome = Failure(error, closes=False)
             else:
                 event.end_dispatch()
-                self._ack(delivery, outbox.actions)
-                return (source.about, source.attachment)
+                return self._ack(delivery, outbox.actions, kept, source.about, source.attachment)
         return Waiting(delivery, kept, event, outbox, outcome)
 
     async def _end(self, waiting: Waiting) -> Kept:
@@ -147,15 +150,42 @@ class Inbox:
         except (AttachmentError, CancelledError) as error:
             outcome = Failure(error, closes=False)
         event.end_dispatch()
-        source = event.source
+        # What was flushed before a failure is committed all the same.
+        attachment = event.source.attachment
         if outcome is None:
-            self._ack(delivery, outbox.actions)
-            return (source.about, source.attachment)
-        self._ack(delivery, await self._fail(event, outcome))
-        return (kept[0], source.attachment)
+            return self._ack(delivery, outbox.actions, kept, event.source.about, attachment)
+        return self._ack(delivery, await self._fail(event, outcome), kept, kept[0], attachment)
 
-    def _ack(self, delivery: Delivery, actions: list[Action]) -> None:
+    def _ack(
+        self,
+        delivery: Delivery,
+        actions: list[Action],
+        kept: Kept,
+        about: bytes | About,
+        attachment: bytes,
+    ) -> Kept:
+        """Commit; return what the connection keeps now."""
+        self._acks += 1
         self._link.send(Ack(delivery.connection, delivery.number, delivery.attempt, actions))
+        if attachment is kept[1] and about is kept[0]:
+            return kept
+        # Put last: the order of the dictionary is the order of acknowledgements.
+        self._unseen.pop(delivery.connection, None)
+        self._unseen[delivery.connection] = (self._acks, (about, attachment))
+        return (about, attachment)
+
+    def _kept_by(self, delivery: Delivery) -> Kept:
+        """What the connection of a delivery keeps: as delivered, unless we know better."""
+        unseen = self._unseen
+        while unseen:
+            serial = next(iter(unseen))
+            count, _ = unseen[serial]
+            if count > delivery.seen:
+                break
+            del unseen[serial]
+        if delivery.connection in unseen:
+            return unseen[delivery.connection][1]
+        return (delivery.about, delivery.attachment)
 
     def _event(self, delivery: Delivery, kept: Kept, outbox: WireOutbox) -> Event:
         serial, number, attempt = delivery.connection, delivery.number, delivery.attempt

@@ -74,7 +74,7 @@ class WorkerProcess:
         settings = self._settings
         # What the application does outside of events leaves at once.
         current_outlet.set(Outlet(self._host, self._host.outbox))
-        self._link.send(wire.Hello(wire.VERSION, settings.worker, settings.generation))
+        self._link.send(wire.Hello(wire.VERSION))
         await self._welcomed.wait()
         try:
             app = load(settings.application)
@@ -87,6 +87,7 @@ class WorkerProcess:
         gc.freeze()
         gc.set_threshold(10_000, 10, 10)
         self._inbox = Inbox(app, self._host, self._link, self._loop)
+        self._link.send(wire.Ready(settings.generation))
         self._control.send(control.Ready())
         await self._serve_until_drained(app)
         return 0
@@ -101,9 +102,11 @@ class WorkerProcess:
             drain_timeout=settings.drain_timeout,
         )
         await self._serve.wait()
-        server.start(self._listener)
+        await server.start(self._listener)
         await self._quiesce.wait()
-        await server.stop()
+        server.stop_accepting()
+        self._control.send(control.Quiet())
+        await server.finish()
         await self._drain.wait()
         await self._drained.wait()
         await self._host.finish_works()
@@ -138,7 +141,7 @@ class WorkerProcess:
             else:
                 self._drained.set()
         if deliveries:
-            assert self._inbox is not None  # The keeper delivers to ready workers only.
+            assert self._inbox is not None  # It exists before this worker says that it is ready.
             self._inbox.put_all(deliveries)
 
     def _greet(self, welcome: wire.Welcome) -> None:

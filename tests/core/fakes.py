@@ -1,0 +1,175 @@
+"""A host that records what the core asks of it, and coroutines without an event loop.
+
+Everything recorded is a plain tuple, so that a test compares with `==`. Attachments and details
+are encoded as in the server (`wire/codec.py`): what survives here survives there.
+"""
+
+from __future__ import annotations
+
+from types import coroutine
+from typing import TYPE_CHECKING, TypeVar
+
+from holdfast.core.events import WebSocketCloseEvent, WebSocketMessageEvent
+from holdfast.core.http import Request
+from holdfast.core.outlet import Outlet
+from holdfast.core.ports import About
+from holdfast.core.scope import Listener
+from holdfast.wire.codec import decode_about, decode_plain, encode_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from typing import Any
+
+    from holdfast.core.ports import Outbox
+    from holdfast.core.scope import OnError
+
+__all__ = [
+    "URL",
+    "FakeHost",
+    "FakeOutbox",
+    "Late",
+    "close_event",
+    "handshake",
+    "listener",
+    "message_event",
+    "run",
+    "suspend",
+]
+
+T = TypeVar("T")
+
+URL = "http://example.org/chat"
+
+
+class FakeOutbox:
+    """`Outbox`: `entries` is what was asked for, in order."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[object, ...]] = []
+
+    def send(self, connection: int, data: str | bytes) -> None:
+        self.entries.append(("send", connection, data))
+
+    def close(self, connection: int, code: int, reason: str) -> None:
+        self.entries.append(("close", connection, code, reason))
+
+    def attach(self, connection: int, attachment: bytes) -> None:
+        self.entries.append(("attach", connection, attachment))
+
+    def subscribe(self, connection: int, channel: str) -> None:
+        self.entries.append(("subscribe", connection, channel))
+
+    def unsubscribe(self, connection: int, channel: str) -> None:
+        self.entries.append(("unsubscribe", connection, channel))
+
+    def publish(self, channel: str, data: str | bytes) -> None:
+        self.entries.append(("publish", channel, data))
+
+    def take(self) -> list[tuple[object, ...]]:
+        """Return what was collected, and start again empty."""
+        taken, self.entries = self.entries, []
+        return taken
+
+
+class FakeHost:
+    """`Host`: what is spawned waits for `run_spawned`; what is flushed is in `flushes`."""
+
+    def __init__(self, *, attachment_limit: int = 1024) -> None:
+        self.outbox = FakeOutbox()
+        self.attachment_limit = attachment_limit
+        self.spawned: list[Coroutine[Any, Any, None]] = []
+        self.flushes: list[tuple[object, ...]] = []
+        self.decoded: list[bytes] = []
+        self._last_serial = 0
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.spawned.append(work)
+
+    def run_spawned(self) -> list[Exception]:
+        """Run what was spawned to its end, in order; return what it raised."""
+        errors = []
+        while self.spawned:
+            try:
+                run(self.spawned.pop(0))
+            except Exception as error:
+                errors.append(error)
+        return errors
+
+    def new_serial(self) -> int:
+        self._last_serial += 1
+        return self._last_serial
+
+    def connection_id(self, serial: int) -> str:
+        return f"id-{serial}"
+
+    def about(self, encoded: bytes) -> About:
+        self.decoded.append(encoded)
+        return decode_about(encoded)
+
+    def encode(self, value: object) -> bytes:
+        return encode_plain(value)
+
+    def decode(self, encoded: bytes) -> Any:
+        self.decoded.append(encoded)
+        return decode_plain(encoded)
+
+    async def flush(self, connection: int, number: int, attempt: int, outbox: Outbox) -> None:
+        assert isinstance(outbox, FakeOutbox)
+        self.flushes.append((connection, number, attempt, outbox.take()))
+
+
+@coroutine
+def suspend(label: object = None) -> Generator[object, Any, Any]:
+    """Wait once: await it in a listener. The driver sees `label`, and its answer comes back."""
+    return (yield label)
+
+
+class Late:
+    """Something to await that is no coroutine; it waits once."""
+
+    def __init__(self, result: object = None) -> None:
+        self._result = result
+
+    def __await__(self) -> Generator[object, Any, object]:
+        yield
+        return self._result
+
+
+def run(work: Awaitable[T]) -> T:
+    """Step `work` to its end, however often it waits, and return its result."""
+    steps = work.__await__()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def listener(call: Callable[[Any], object], on_error: OnError = "continue") -> Listener:
+    return Listener(call, call, on_error)
+
+
+def handshake(**headers: str) -> Request:
+    """Return a request for a WebSocket, with more header fields if wanted (`_` for `-`)."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Request(URL, headers={"upgrade": "websocket", "connection": "Upgrade"} | named)
+
+
+def message_event(
+    host: FakeHost, data: str | bytes = "hello", *, attachment: bytes = b"", attempt: int = 1
+) -> WebSocketMessageEvent:
+    """Return message 7 of connection 5."""
+    about = About(URL, None, frozenset())
+    return WebSocketMessageEvent(host, FakeOutbox(), 5, about, attachment, data, 7, attempt)
+
+
+def close_event(host: FakeHost, code: int = 1000, reason: str = "") -> WebSocketCloseEvent:
+    """Return the close of connection 5, after 7 messages."""
+    about = About(URL, None, frozenset())
+    return WebSocketCloseEvent(host, FakeOutbox(), 5, about, b"", code, reason, 8, 1)
+
+
+def entries(outlet: Outlet) -> list[tuple[object, ...]]:
+    """Return what is in the outlet's outbox now."""
+    assert isinstance(outlet.outbox, FakeOutbox)
+    return outlet.outbox.entries

@@ -1,0 +1,145 @@
+"""New code, same connections."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.flow.raw import RawClient
+from tests.flow.server import is_alive, wait_for
+from websockets.sync.client import connect
+
+if TYPE_CHECKING:
+    from tests.flow.conftest import Story
+
+
+def test_open_connection_is_answered_by_the_new_code(story: Story) -> None:
+    with connect(f"{story.server.ws_url}/version") as ws:
+        ws.send("?")
+        assert ws.recv(10) == "1"
+        story.set_version("2")
+        done = story.server.reload()
+        assert (done.returncode, done.stdout) == (0, "generation 2 serves\n")
+        ws.send("?")
+        assert ws.recv(10) == "2"
+
+
+def test_sighup_reloads_as_the_command_does(story: Story) -> None:
+    story.set_version("2")
+    os.kill(story.server.process.pid, signal.SIGHUP)
+    wait_for(lambda: story.server.status()["generation"] == 2, "generation 2 serves")
+
+
+def test_install_and_activate_run_once_per_generation_startup_once_per_worker(
+    story: Story,
+) -> None:
+    story.set_version("2")
+    story.server.reload()
+    wait_for(lambda: story.journal().count("shutdown 1") == 2, "the old workers have left")
+    journal = story.journal()
+    for version in ("1", "2"):
+        assert journal.count(f"install {version}") == 1
+        assert journal.count(f"activate {version}") == 1
+        assert journal.count(f"startup {version}") == 2
+    assert "shutdown 2" not in journal
+
+
+def test_code_that_does_not_import_leaves_the_old_code_serving(story: Story) -> None:
+    with connect(f"{story.server.ws_url}/version") as ws:
+        story.set_version("broken")
+        done = story.server.reload()
+        assert done.returncode == 1
+        assert 'raise RuntimeError("this version does not import")' in done.stderr
+        assert "src/holdfast" not in done.stderr
+        ws.send("?")
+        assert ws.recv(10) == "1"
+    assert story.server.status()["generation"] == 1
+
+
+def test_install_that_raises_leaves_the_old_code_serving(story: Story) -> None:
+    with connect(f"{story.server.ws_url}/version") as ws:
+        story.set_version("bad install")
+        done = story.server.reload()
+        assert done.returncode == 1
+        assert 'raise RuntimeError("this version does not install")' in done.stderr
+        ws.send("?")
+        assert ws.recv(10) == "1"
+
+
+def test_reload_after_a_failed_one_succeeds(story: Story) -> None:
+    story.set_version("broken")
+    assert story.server.reload().returncode == 1
+    story.set_version("2")
+    assert story.server.reload().returncode == 0
+    with urllib.request.urlopen(story.server.url, timeout=10) as response:
+        assert response.read().startswith(b"version 2")
+
+
+def test_request_that_runs_during_a_reload_is_answered(story: Story) -> None:
+    answers: list[bytes] = []
+
+    def ask() -> None:
+        with urllib.request.urlopen(f"{story.server.url}/slow", timeout=20) as response:
+            answers.append(response.read())
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    story.server.reload()
+    for thread in threads:
+        thread.join()
+    assert answers == [b"slow but sure"] * 8
+
+
+@pytest.mark.timeout(180)
+def test_fifty_reloads_leak_no_descriptor_and_no_process(story: Story) -> None:
+    def descriptors() -> tuple[int, int]:
+        status = story.server.status()
+        pids = (status["supervisor"]["pid"], status["keeper"]["pid"])
+        supervisor, keeper = (len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
+        return supervisor, keeper
+
+    def children() -> int:
+        task = Path(f"/proc/{story.server.process.pid}/task/{story.server.process.pid}/children")
+        return len(task.read_text().split())
+
+    before = (descriptors(), children())
+    with connect(f"{story.server.ws_url}/counter") as ws:
+        for number in range(50):
+            assert story.server.reload().returncode == 0
+            ws.send("incr")
+            assert ws.recv(20) == str(number + 1)
+    wait_for(lambda: children() == before[1], "the old workers have left", 40)
+    wait_for(lambda: descriptors() == before[0], f"descriptors are back at {before[0]}")
+
+
+def test_stop_closes_connections_with_1001_and_runs_close_events_first(story: Story) -> None:
+    pids = story.server.pids()
+    with connect(f"{story.server.ws_url}/echo") as ws:
+        status = story.server.stop()
+        try:
+            ws.recv(10)
+        except Exception:
+            assert ws.close_code == 1001
+    assert status == 0
+    assert not any(is_alive(pid) for pid in pids)
+    journal = story.journal()
+    assert journal.index("close echo 1001 ") < journal.index("shutdown 1")
+
+
+def test_sigterm_stops_within_the_close_timeout_though_a_client_never_answers(
+    story: Story,
+) -> None:
+    with RawClient(story.server.port) as client:
+        client.open("/echo")
+        began = time.monotonic()
+        story.server.process.send_signal(signal.SIGTERM)
+        assert client.receive_frame().close_code == 1001
+        assert story.server.process.wait(20) == 0
+    assert time.monotonic() - began < 10
