@@ -79,4 +79,6 @@ def to_json(settings: ServerSettings | KeeperSettings | WorkerSettings) -> str:
 
 def from_json(kind: type[Any], text: str) -> Any:
     """Make settings of `kind`; for the processes that holdfast starts itself."""
-    return kind(**json.loads(text))
+    fields = json.loads(text)
+    # JSON knows only lists; settings hold only tuples.
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.connection import check_channel, check_message
 from holdfast.core.errors import NotInsideHoldfast
-from holdfast.core.outlet import current_outlet
+from holdfast.core.outbox import current_outbox
 
 if TYPE_CHECKING:
     from typing import Any
@@ -54,10 +54,10 @@ class BroadcastChannel:
         if not isinstance(message, str | bytes | bytearray | memoryview):
             message = _to_json(message)
         data = check_message(message)
-        outlet = current_outlet.get(None)
-        if outlet is None:
+        outbox = current_outbox.get(None)
+        if outbox is None:
             raise NotInsideHoldfast("BroadcastChannel.post_message")
-        outlet.outbox.publish(self._name, data)
+        outbox.publish(self._name, data)
 
 
 def _to_json(value: object) -> str:

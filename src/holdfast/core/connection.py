@@ -14,7 +14,7 @@ from holdfast.core.ports import About
 if TYPE_CHECKING:
     from typing import Any
 
-    from holdfast.core.outlet import Outlet
+    from holdfast.core.ports import Outbox
 
 __all__ = ["Connection"]
 
@@ -34,16 +34,24 @@ class Connection:
     after the connection has closed, every method does nothing; `closed` tells.
     """
 
-    __slots__ = ("_about", "_attachment", "_closed", "_encoded", "_outlet", "_serial")
+    __slots__ = ("_closed", "_opened", "_outbox", "about", "attachment", "serial")
+
+    # One is made per message, so the attributes for hosts are plain ones.
+    serial: int
+    """For hosts: the integer behind `id`."""
+    about: bytes | About
+    """For hosts: the details, encoded as they came, or changed by this handle."""
+    attachment: bytes
+    """For hosts: the encoded attachment as of the last commit."""
 
     def __init__(
-        self, outlet: Outlet, serial: int, about: bytes | About, attachment: bytes, *, closed: bool
+        self, outbox: Outbox, serial: int, about: bytes | About, attachment: bytes, closed: bool
     ) -> None:
-        self._outlet = outlet
-        self._serial = serial
-        self._about = about
-        self._encoded = attachment
-        self._attachment: Attachment | None = None
+        self._outbox = outbox
+        self.serial = serial
+        self.about = about
+        self.attachment = attachment
+        self._opened: Attachment | None = None
         self._closed = closed
 
     def __repr__(self) -> str:
@@ -53,7 +61,7 @@ class Connection:
     @property
     def id(self) -> str:
         """One opaque token; the same in every event, worker and generation."""
-        return self._outlet.host.connection_id(self._serial)
+        return self._outbox.host.connection_id(self.serial)
 
     @property
     def url(self) -> str:
@@ -81,11 +89,11 @@ class Connection:
 
         None until set. Change it in place or assign it; it is committed when the event ends.
         """
-        return self._open_attachment().value
+        return self._open().value
 
     @data.setter
     def data(self, value: Any) -> None:
-        self._open_attachment().value = value
+        self._open().value = value
 
     def send(self, data: str | bytes) -> None:
         """Send a text (str) or binary (bytes, bytearray, memoryview) message.
@@ -96,7 +104,7 @@ class Connection:
         """
         data = check_message(data)
         if not self._closed:
-            self._outlet.outbox.send(self._serial, data)
+            self._outbox.send(self.serial, data)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection after what was sent before (RFC 6455 section 7).
@@ -111,20 +119,20 @@ class Connection:
         reason = check_close(code, reason)
         if not self._closed:
             self._closed = True
-            self._outlet.outbox.close(self._serial, code, reason)
+            self._outbox.close(self.serial, code, reason)
 
     def subscribe(self, channel: str) -> None:
         """Have every publication on `channel` sent to this connection. Repeating is harmless."""
         channel = check_channel(channel)
         if not self._closed:
-            self._outlet.outbox.subscribe(self._serial, channel)
+            self._outbox.subscribe(self.serial, channel)
             self._set_channels(self.channels | {channel})
 
     def unsubscribe(self, channel: str) -> None:
         """Undo `subscribe`. A channel that was not subscribed is no error."""
         channel = check_channel(channel)
         if not self._closed:
-            self._outlet.outbox.unsubscribe(self._serial, channel)
+            self._outbox.unsubscribe(self.serial, channel)
             self._set_channels(self.channels - {channel})
 
     def commit(self) -> None:
@@ -133,46 +141,30 @@ class Connection:
         Raises:
             AttachmentError: the new value cannot be kept.
         """
-        attachment = self._attachment
-        if attachment is None:
+        opened = self._opened
+        if opened is None:
             return
-        host = self._outlet.host
-        encoded = attachment.changed(host.encode, host.attachment_limit)
+        host = self._outbox.host
+        encoded = opened.changed(host.encode, host.attachment_limit)
         if encoded is not None:
-            self._encoded = encoded
-            # The value stays: after a flush, the listener goes on changing what it holds.
-            self._attachment = Attachment(encoded, attachment.value)
-            self._outlet.outbox.attach(self._serial, encoded)
+            self.attachment = encoded
+            self._opened = None
+            self._outbox.attach(self.serial, encoded)
 
-    @property
-    def attachment(self) -> bytes:
-        """For hosts: the encoded attachment as of the last commit."""
-        return self._encoded
-
-    @property
-    def about(self) -> bytes | About:
-        """For hosts: the details, encoded as they came or changed by this handle."""
-        return self._about
-
-    @property
-    def serial(self) -> int:
-        """For hosts: the integer behind `id`."""
-        return self._serial
-
-    def _open_attachment(self) -> Attachment:
-        if self._attachment is None:
-            encoded = self._encoded
-            value = self._outlet.host.decode(encoded) if encoded else None
-            self._attachment = Attachment(encoded, value)
-        return self._attachment
+    def _open(self) -> Attachment:
+        if self._opened is None:
+            encoded = self.attachment
+            value = self._outbox.host.decode(encoded) if encoded else None
+            self._opened = Attachment(encoded, value)
+        return self._opened
 
     def _details(self) -> About:
-        if not isinstance(self._about, About):
-            self._about = self._outlet.host.about(self._about)
-        return self._about
+        if not isinstance(self.about, About):
+            self.about = self._outbox.host.about(self.about)
+        return self.about
 
     def _set_channels(self, channels: frozenset[str]) -> None:
-        self._about = self._details()._replace(channels=channels)
+        self.about = self._details()._replace(channels=channels)
 
 
 def check_message(data: object) -> str | bytes:

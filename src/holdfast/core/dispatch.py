@@ -107,37 +107,23 @@ def _go_on(
 ) -> Failure | Suspended | None:
     for listener in listeners:
         try:
-            result = listener.call(event)
-            if result is None:
-                continue
-            running = _as_coroutine(result)
-        except _ENDS_THE_PROCESS:
-            raise
-        except BaseException as error:
+            running = listener.call(event)
+            if type(running) is not CoroutineType:
+                if not hasattr(running, "__await__"):
+                    continue
+                running = _await(running)
+        except Exception as error:
             failure = failure or Failure(error, closes=listener.on_error == "close")
-            continue
-        if running is None:
             continue
         try:
             awaited = running.send(None)
         except StopIteration:
             continue
-        except _ENDS_THE_PROCESS:
-            raise
-        except BaseException as error:
+        except Exception as error:
             failure = failure or Failure(error, closes=listener.on_error == "close")
             continue
         return Suspended(event, listener, running, awaited, listeners, failure)
     return failure
-
-
-def _as_coroutine(result: object) -> Coroutine[Any, Any, object] | None:
-    """Return what an async listener returned, ready to be stepped; None for other results."""
-    if type(result) is CoroutineType:
-        return result
-    if hasattr(result, "__await__"):
-        return _await(result)
-    return None
 
 
 async def _await(work: Awaitable[object]) -> object:

@@ -22,7 +22,6 @@ from holdfast.core.cookies import serialize_cookie
 from holdfast.core.errors import AlreadyDecided, EventSettled, NotAnUpgradeRequest
 from holdfast.core.headers import Headers, is_token
 from holdfast.core.http import Response
-from holdfast.core.outlet import Outlet
 from holdfast.core.ports import About
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from holdfast.core.headers import HeadersInit
     from holdfast.core.http import Request
-    from holdfast.core.ports import Host, Outbox
+    from holdfast.core.ports import Outbox
 
 __all__ = [
     "ActivateEvent",
@@ -63,18 +62,15 @@ _NOT_FOR_APPLICATIONS = frozenset(
 )
 
 
-class ExtendableEvent(Outlet):
+class ExtendableEvent:
     """Base of all events. Its life can be extended with `wait_until`."""
 
-    __slots__ = ("_dispatching", "_extension")
+    __slots__ = ("_extension", "_outbox")
 
     type: ClassVar[str]
 
-    def __init__(self, host: Host, outbox: Outbox) -> None:
-        # Written out, not through super(): one of these is made per message.
-        self.host = host
-        self.outbox = outbox
-        self._dispatching = True
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
         self._extension: _Extension | None = None
 
     def __repr__(self) -> str:
@@ -84,7 +80,7 @@ class ExtendableEvent(Outlet):
     def is_settled(self) -> bool:
         """True when no listener runs and nothing passed to `wait_until` is pending."""
         extension = self._extension
-        return not self._dispatching and (extension is None or not extension.pending)
+        return self._outbox.is_sealed and (extension is None or not extension.pending)
 
     def wait_until(self, work: Awaitable[object]) -> None:
         """Keep the event open until `work` is done, without delaying the next event.
@@ -103,20 +99,15 @@ class ExtendableEvent(Outlet):
             raise EventSettled(self.type)
         if self._extension is None:
             self._extension = _Extension()
-        self.host.spawn(self._extension.run(work))
+        self._outbox.host.spawn(self._extension.run(work))
 
     @property
     def failures(self) -> list[Exception]:
         """For hosts: what `wait_until` work raised so far."""
         return [] if self._extension is None else self._extension.failures
 
-    def end_dispatch(self) -> None:
-        """For hosts: the listeners have returned; later actions leave at once."""
-        self._dispatching = False
-        self.outbox = self.host.outbox
-
     def _check_open(self) -> None:
-        if not self._dispatching:
+        if self._outbox.is_sealed:
             raise EventSettled(self.type)
 
 
@@ -178,10 +169,8 @@ class ErrorEvent(ExtendableEvent):
     __slots__ = ("error", "event")
     type = "error"
 
-    def __init__(
-        self, host: Host, outbox: Outbox, error: BaseException, event: ExtendableEvent
-    ) -> None:
-        super().__init__(host, outbox)
+    def __init__(self, outbox: Outbox, error: BaseException, event: ExtendableEvent) -> None:
+        super().__init__(outbox)
         self.error = error
         self.event = event
 
@@ -199,8 +188,8 @@ class RequestEvent(ExtendableEvent):
 
     __slots__ = ("_cookies", "_decision", "_upgradable", "request")
 
-    def __init__(self, host: Host, outbox: Outbox, request: Request, *, upgradable: bool) -> None:
-        super().__init__(host, outbox)
+    def __init__(self, outbox: Outbox, request: Request, *, upgradable: bool) -> None:
+        super().__init__(outbox)
         self.request = request
         self._upgradable = upgradable
         self._decision: Response | Awaitable[Response] | Upgrade | None = None
@@ -242,7 +231,9 @@ class RequestEvent(ExtendableEvent):
         extra = _handshake_headers(headers)
         subprotocol = _offered(subprotocol, self.request.headers.get("sec-websocket-protocol", ""))
         about = About(self.request.url.href, subprotocol, frozenset())
-        connection = Connection(self, self.host.new_serial(), about, b"", closed=False)
+        connection = Connection(
+            self._outbox, self._outbox.host.new_serial(), about, b"", closed=False
+        )
         if data is not None:
             connection.data = data
         self._decision = Upgrade(connection, subprotocol, extra)
@@ -255,7 +246,7 @@ class RequestEvent(ExtendableEvent):
         if not isinstance(response, Response) and not isawaitable(response):
             kind = type(response).__qualname__
             raise TypeError(f"a response is a Response or an awaitable of one, not {kind}")
-        if not self._dispatching:
+        if self._outbox.is_sealed:
             _discard(response)
             raise EventSettled(self.type)
         self._decision = response
@@ -339,10 +330,9 @@ class WebSocketMessageEvent(ExtendableEvent):
     attempt: int
     """1, or more when an earlier worker was lost before it acknowledged this message."""
 
-    # What a delivery carries; built once per message on the hot path.
+    # What a delivery carries. Written out, not through super(): made once per message.
     def __init__(
         self,
-        host: Host,
         outbox: Outbox,
         serial: int,
         about: bytes | About,
@@ -351,11 +341,9 @@ class WebSocketMessageEvent(ExtendableEvent):
         number: int,
         attempt: int,
     ) -> None:
-        self.host = host
-        self.outbox = outbox
-        self._dispatching = True
+        self._outbox = outbox
         self._extension = None
-        self.source = Connection(self, serial, about, attachment, closed=False)
+        self.source = Connection(outbox, serial, about, attachment, False)
         self.data = data
         self.number = number
         self.attempt = attempt
@@ -388,7 +376,7 @@ class WebSocketMessageEvent(ExtendableEvent):
         """
         self._check_open()
         self.source.commit()
-        await self.host.flush(self.source.serial, self.number, self.attempt, self.outbox)
+        await self._outbox.host.flush(self._outbox)
 
 
 class WebSocketCloseEvent(ExtendableEvent):
@@ -406,7 +394,6 @@ class WebSocketCloseEvent(ExtendableEvent):
 
     def __init__(
         self,
-        host: Host,
         outbox: Outbox,
         serial: int,
         about: bytes | About,
@@ -416,8 +403,8 @@ class WebSocketCloseEvent(ExtendableEvent):
         number: int,
         attempt: int,
     ) -> None:
-        super().__init__(host, outbox)
-        self.source = Connection(self, serial, about, attachment, closed=True)
+        super().__init__(outbox)
+        self.source = Connection(outbox, serial, about, attachment, closed=True)
         self.code = code
         self.reason = reason
         self.was_clean = code != 1006

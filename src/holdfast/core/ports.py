@@ -24,11 +24,22 @@ class About(NamedTuple):
 
 
 class Outbox(Protocol):
-    """Collects what a listener asks for. The host decides what an entry looks like.
+    """Takes what a listener asks for. The host decides what becomes of it.
+
+    An event has an outbox of its own, which collects until it is sealed; from then on what is put
+    in leaves at once. So a handle that outlives its event still works. Entries keep their order.
 
     A connection is named by its serial, the integer behind its id. Arguments were checked by the
-    caller. Entries keep their order.
+    caller.
     """
+
+    @property
+    def host(self) -> Host:
+        """Whose outbox it is."""
+
+    @property
+    def is_sealed(self) -> bool:
+        """True when the event's listeners have returned."""
 
     def send(self, connection: int, data: str | bytes) -> None: ...
     def close(self, connection: int, code: int, reason: str) -> None: ...
@@ -40,10 +51,6 @@ class Outbox(Protocol):
 
 class Host(Protocol):
     """What runs the core."""
-
-    @property
-    def outbox(self) -> Outbox:
-        """Where actions outside an event go: they leave at once."""
 
     @property
     def attachment_limit(self) -> int:
@@ -67,15 +74,18 @@ class Host(Protocol):
     def decode(self, encoded: bytes) -> Any:
         """Decode what `encode` made."""
 
-    async def flush(self, connection: int, number: int, attempt: int, outbox: Outbox) -> None:
-        """Send what the outbox holds before its event has ended, and empty it."""
+    async def flush(self, outbox: Outbox) -> None:
+        """Let go what the outbox holds before its event has ended, and empty it."""
 
 
 class CommittingHost(Host, Protocol):
-    """A host whose requests and lifecycle events end in a commit of their own."""
+    """A host that lets events of its own end in a commit: requests, lifecycle events, errors."""
 
     def new_outbox(self) -> Outbox:
         """Return an empty outbox for one event."""
 
     def commit(self, outbox: Outbox) -> None:
-        """Let the actions of a finished event go, all together."""
+        """Seal the outbox of an event whose listeners have returned; let its actions go."""
+
+    def discard(self, outbox: Outbox) -> None:
+        """Seal the outbox of an event that has failed; forget its actions."""

@@ -16,7 +16,7 @@ from holdfast.core.dispatch import Failure, dispatch_request
 from holdfast.core.errors import AttachmentError
 from holdfast.core.events import FetchEvent, Upgrade, WebSocketUpgradeEvent
 from holdfast.core.http import Request, Response
-from holdfast.core.outlet import current_outlet
+from holdfast.core.outbox import current_outbox
 from holdfast.framing.handshake import check_request
 from holdfast.hosts.reporting import report_failure
 
@@ -48,7 +48,7 @@ class SocketGiver(Protocol):
     """Gives the socket of one handshake request away."""
 
     async def give(self, upgrade: Upgrade, outbox: Outbox) -> None:
-        """Give it, with what the listener asked for.
+        """Give it, with what the listener asked for; the outbox is sealed then.
 
         Raises:
             HandoverUnavailable: nothing was given, nothing was written.
@@ -79,8 +79,9 @@ class HttpSide:
             await self._upgrade(scope, send, request, giver)
 
     async def _fetch(self, scope: Scope, send: Send, request: Request) -> None:
-        event = FetchEvent(self._host, self._host.new_outbox(), request, upgradable=False)
-        answer = await self._dispatch(event)
+        outbox = self._host.new_outbox()
+        event = FetchEvent(outbox, request, upgradable=False)
+        answer = await self._dispatch(event, outbox)
         if answer is None:
             answer = _plain(404, "Not Found")
         assert isinstance(answer, Response)  # An event that is not upgradable was not upgraded.
@@ -94,41 +95,46 @@ class HttpSide:
             answer = _plain(refusal.status, refusal.reason, refusal.headers)
             await _respond(send, scope, answer, [])
             return
-        host = self._host
-        event: RequestEvent
-        event = WebSocketUpgradeEvent(host, host.new_outbox(), request, upgradable=True)
-        decided = await self._dispatch(event, giver)
-        if decided is None:
-            event = FetchEvent(host, host.new_outbox(), request, upgradable=True)
-            decided = await self._dispatch(event, giver)
-        if decided is None:
-            decided = _plain(426, "Upgrade Required", (("upgrade", "websocket"),))
-        if isinstance(decided, Response):
-            await _respond(send, scope, decided, event.set_cookies)
+        for kind in (WebSocketUpgradeEvent, FetchEvent):
+            outbox = self._host.new_outbox()
+            event: RequestEvent = kind(outbox, request, upgradable=True)
+            decided = await self._dispatch(event, outbox)
+            if isinstance(decided, Upgrade):
+                decided = await self._give(giver, event, decided, outbox)
+                if decided is None:
+                    return
+            if decided is not None:
+                await _respond(send, scope, decided, event.set_cookies)
+                return
+        undecided = _plain(426, "Upgrade Required", (("upgrade", "websocket"),))
+        await _respond(send, scope, undecided, [])
 
-    async def _dispatch(
-        self, event: RequestEvent, giver: SocketGiver | None = None
-    ) -> Response | Upgrade | None:
-        """Run the listeners, then commit; an Upgrade that is returned has been handed over."""
-        current_outlet.set(event)
-        outbox = event.outbox
+    async def _dispatch(self, event: RequestEvent, outbox: Outbox) -> Response | Upgrade | None:
+        """Run the listeners; commit, unless an Upgrade is returned, whose handover commits."""
+        current_outbox.set(outbox)
         answer = await dispatch_request(event, self._app.listeners(event.type))
         if isinstance(answer, Upgrade):
             answer = _commit_attachment(answer)
-        event.end_dispatch()
         if isinstance(answer, Failure):
+            self._host.discard(outbox)
             return await self._fail(event, answer.error)
-        if isinstance(answer, Upgrade):
-            assert giver is not None  # Only an event with a giver is upgradable.
-            _add_cookies(answer, event.set_cookies)
-            try:
-                await giver.give(answer, outbox)
-            except HandoverUnavailable as error:
-                log.error("an upgrade was lost: %s", error)
-                return _plain(503, "Service Unavailable", (("retry-after", "1"),))
-        else:
+        if not isinstance(answer, Upgrade):
             self._host.commit(outbox)
         return answer
+
+    async def _give(
+        self, giver: SocketGiver, event: RequestEvent, upgrade: Upgrade, outbox: Outbox
+    ) -> Response | None:
+        """Hand the socket over; return what to answer if nobody takes it."""
+        for cookie in event.set_cookies:
+            upgrade.headers.append("set-cookie", cookie)
+        try:
+            await giver.give(upgrade, outbox)
+        except HandoverUnavailable as error:
+            log.error("an upgrade was lost: %s", error)
+            self._host.discard(outbox)
+            return _plain(503, "Service Unavailable", (("retry-after", "1"),))
+        return None
 
     async def _fail(self, event: RequestEvent, error: BaseException) -> Response:
         what = f"a {event.type} listener, for {event.request.method} {event.request.path!r},"
@@ -144,11 +150,6 @@ def _commit_attachment(upgrade: Upgrade) -> Upgrade | Failure:
     except AttachmentError as error:
         return Failure(error, closes=False)
     return upgrade
-
-
-def _add_cookies(upgrade: Upgrade, cookies: list[str]) -> None:
-    for cookie in cookies:
-        upgrade.headers.append("set-cookie", cookie)
 
 
 def _request(scope: Scope, receive: Receive) -> Request:

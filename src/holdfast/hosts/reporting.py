@@ -13,7 +13,7 @@ from holdfast.core.events import ErrorEvent
 
 if TYPE_CHECKING:
     from holdfast.core.events import ExtendableEvent
-    from holdfast.core.ports import Host
+    from holdfast.core.ports import CommittingHost
     from holdfast.core.scope import ServiceWorker
 
 __all__ = ["report_failure"]
@@ -22,14 +22,21 @@ log = logging.getLogger("holdfast.worker")
 
 
 async def report_failure(
-    app: ServiceWorker, host: Host, event: ExtendableEvent, error: BaseException, what: str
+    app: ServiceWorker,
+    host: CommittingHost,
+    event: ExtendableEvent,
+    error: BaseException,
+    what: str,
 ) -> None:
     """Log `error` as raised by `what`, and tell the application's `error` listeners."""
     log.error("%s raised %s", what, type(error).__name__, exc_info=error)
     listeners = app.listeners("error")
     if not listeners:
         return
-    # What these listeners send leaves at once: their event changes no outcome.
-    failure = await dispatch(ErrorEvent(host, host.outbox, error, event), listeners)
-    if failure is not None:
+    outbox = host.new_outbox()
+    failure = await dispatch(ErrorEvent(outbox, error, event), listeners)
+    if failure is None:
+        host.commit(outbox)
+    else:
+        host.discard(outbox)
         log.error("a listener of the error event raised", exc_info=failure.error)

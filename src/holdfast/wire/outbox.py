@@ -19,22 +19,25 @@ from holdfast.wire.messages import (
 )
 
 if TYPE_CHECKING:
+    from holdfast.core.ports import Host
     from holdfast.wire.messages import Action
 
 __all__ = ["WireOutbox"]
 
 
 class WireOutbox:
-    """Collects actions in order.
+    """Collects the actions of an event, in order.
 
     Args:
-        actions: a list of another kind to collect them in.
+        host: whose outbox it is.
     """
 
-    __slots__ = ("actions",)
+    __slots__ = ("actions", "host", "is_sealed")
 
-    def __init__(self, actions: list[Action] | None = None) -> None:
-        self.actions: list[Action] = [] if actions is None else actions
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.actions: list[Action] = []
+        self.is_sealed = False
 
     def send(self, connection: int, data: str | bytes) -> None:
         if isinstance(data, str):
@@ -63,4 +66,10 @@ class WireOutbox:
     def take(self) -> list[Action]:
         """Return what was collected, and start again empty."""
         taken, self.actions = self.actions, []
+        return taken
+
+    def seal(self, leaving: list[Action]) -> list[Action]:
+        """Return what was collected; what comes from now on goes into `leaving` instead."""
+        taken, self.actions = self.actions, leaving
+        self.is_sealed = True
         return taken

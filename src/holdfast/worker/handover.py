@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from holdfast.core.events import Upgrade
     from holdfast.core.ports import Outbox
+    from holdfast.wire.messages import Action
     from holdfast.worker.stream_link import StreamLink
 
 __all__ = ["HandoverLink"]
@@ -33,7 +34,10 @@ SERIAL_BYTES = 8
 class HandoverLink:
     """The worker's end of the handover link."""
 
-    def __init__(self, fd: int, stream: StreamLink, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, fd: int, stream: StreamLink, leaving: list[Action], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._leaving = leaving
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
         self._stream = stream
@@ -80,7 +84,7 @@ class HandoverLink:
                 headers=upgrade.headers.raw,
                 about=encode_about(about),
                 leftover=leftover,
-                actions=outbox.actions,
+                actions=outbox.seal(self._leaving),
                 lost=lost,
             )
         )

@@ -40,7 +40,7 @@ class WorkerHost:
         self._next_serial = worker << COUNTER_BITS
         self._ids: ConnectionIds | None = None
         self._works: set[asyncio.Task[None]] = set()
-        self.outbox: Outbox = WireOutbox(_Leaving(link))
+        self.leaving: list[Action] = _Leaving(link)
         self.attachment_limit = DEFAULT_LIMIT
 
     def be_named(self, node: bytes, key: bytes) -> None:
@@ -69,18 +69,24 @@ class WorkerHost:
     encode = staticmethod(encode_plain)
     decode = staticmethod(decode_plain)
 
-    async def flush(self, connection: int, number: int, attempt: int, outbox: Outbox) -> None:
-        self.commit(outbox)
-        await self._link.drain()
-
-    def new_outbox(self) -> WireOutbox:
-        return WireOutbox()
-
-    def commit(self, outbox: Outbox) -> None:
-        """Send the outbox's actions outside an acknowledgement, and empty it."""
+    async def flush(self, outbox: Outbox) -> None:
         assert isinstance(outbox, WireOutbox)
         if outbox.actions:
             self._link.send(Act(outbox.take()))
+        await self._link.drain()
+
+    def new_outbox(self) -> WireOutbox:
+        return WireOutbox(self)
+
+    def commit(self, outbox: Outbox) -> None:
+        assert isinstance(outbox, WireOutbox)
+        actions = outbox.seal(self.leaving)
+        if actions:
+            self._link.send(Act(actions))
+
+    def discard(self, outbox: Outbox) -> None:
+        assert isinstance(outbox, WireOutbox)
+        outbox.seal(self.leaving)
 
     # --- for the worker -------------------------------------------------------------------------
 

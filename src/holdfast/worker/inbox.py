@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from holdfast.core.dispatch import Failure, Suspended, begin
 from holdfast.core.errors import AttachmentError
 from holdfast.core.events import WebSocketCloseEvent, WebSocketMessageEvent
-from holdfast.core.outlet import current_outlet
+from holdfast.core.outbox import current_outbox
 from holdfast.hosts.reporting import report_failure
 from holdfast.wire.messages import Ack, Close, DeliverClose
 from holdfast.wire.outbox import WireOutbox
@@ -60,6 +60,7 @@ class Inbox:
     ) -> None:
         self._app = app
         self._host = host
+        self._leaving = host.leaving
         self._link = link
         self._loop = loop
         self._ready: deque[Delivery] = deque()
@@ -124,37 +125,48 @@ class Inbox:
 
     def _handle(self, delivery: Delivery, kept: Kept) -> Kept | Waiting:
         """Run one event as far as it goes without waiting."""
-        outbox = WireOutbox()
-        event = self._event(delivery, kept, outbox)
-        current_outlet.set(event)
+        outbox = WireOutbox(self._host)
+        current_outbox.set(outbox)
+        if isinstance(delivery, DeliverClose):
+            event: Event = _close_event(outbox, delivery, kept)
+        else:
+            event = WebSocketMessageEvent(
+                outbox,
+                delivery.connection,
+                *kept,
+                delivery.data,
+                delivery.number,
+                delivery.attempt,
+            )
+        source = event.source
         outcome = begin(event, self._app.listeners(event.type))
         if outcome is None:
-            source = event.source
             try:
                 source.commit()
             except AttachmentError as error:
                 outcome = Failure(error, closes=False)
             else:
-                event.end_dispatch()
-                return self._ack(delivery, outbox.actions, kept, source.about, source.attachment)
+                actions = outbox.seal(self._leaving)
+                return self._ack(delivery, actions, kept, source.about, source.attachment)
         return Waiting(delivery, kept, event, outbox, outcome)
 
     async def _end(self, waiting: Waiting) -> Kept:
         """Run an event that waits, or has failed, to its end."""
         delivery, kept, event, outbox, outcome = waiting
+        source = event.source
         try:
             if isinstance(outcome, Suspended):
                 outcome = await outcome.finish()
             if outcome is None:
-                event.source.commit()
+                source.commit()
         except (AttachmentError, CancelledError) as error:
             outcome = Failure(error, closes=False)
-        event.end_dispatch()
-        # What was flushed before a failure is committed all the same.
-        attachment = event.source.attachment
+        actions = outbox.seal(self._leaving)
         if outcome is None:
-            return self._ack(delivery, outbox.actions, kept, event.source.about, attachment)
-        return self._ack(delivery, await self._fail(event, outcome), kept, kept[0], attachment)
+            return self._ack(delivery, actions, kept, source.about, source.attachment)
+        actions = await self._fail(event, outcome)
+        # What was flushed before a failure is committed all the same.
+        return self._ack(delivery, actions, kept, kept[0], source.attachment)
 
     def _ack(
         self,
@@ -177,6 +189,8 @@ class Inbox:
     def _kept_by(self, delivery: Delivery) -> Kept:
         """What the connection of a delivery keeps: as delivered, unless we know better."""
         unseen = self._unseen
+        if not unseen:
+            return (delivery.about, delivery.attachment)
         while unseen:
             serial = next(iter(unseen))
             count, _ = unseen[serial]
@@ -187,21 +201,23 @@ class Inbox:
             return unseen[delivery.connection][1]
         return (delivery.about, delivery.attachment)
 
-    def _event(self, delivery: Delivery, kept: Kept, outbox: WireOutbox) -> Event:
-        serial, number, attempt = delivery.connection, delivery.number, delivery.attempt
-        if isinstance(delivery, DeliverClose):
-            return WebSocketCloseEvent(
-                self._host, outbox, serial, *kept, delivery.code, delivery.reason, number, attempt
-            )
-        return WebSocketMessageEvent(
-            self._host, outbox, serial, *kept, delivery.data, number, attempt
-        )
-
     async def _fail(self, event: Event, failure: Failure) -> list[Action]:
         """Report; what the listeners asked for is discarded, the connection stays."""
         what = f"a {event.type} listener, message {event.number}, attempt {event.attempt},"
         await report_failure(self._app, self._host, event, failure.error, what)
         return [Close(event.source.serial, INTERNAL_ERROR, "")] if failure.closes else []
+
+
+def _close_event(outbox: WireOutbox, delivery: DeliverClose, kept: Kept) -> WebSocketCloseEvent:
+    return WebSocketCloseEvent(
+        outbox,
+        delivery.connection,
+        *kept,
+        delivery.code,
+        delivery.reason,
+        delivery.number,
+        delivery.attempt,
+    )
 
 
 class Waiting(NamedTuple):

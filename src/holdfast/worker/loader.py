@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.dispatch import dispatch
 from holdfast.core.events import ActivateEvent, InstallEvent, ShutdownEvent, StartupEvent
-from holdfast.core.outlet import current_outlet
+from holdfast.core.outbox import current_outbox
 from holdfast.core.scope import ServiceWorker
 
 if TYPE_CHECKING:
@@ -72,20 +72,20 @@ async def start(app: ServiceWorker, host: WorkerHost, *, first: bool, timeout: f
         for step, event_class in (("install", InstallEvent), ("activate", ActivateEvent)):
             registration.step(step)
             try:
-                await run_event(app, host, event_class(host, host.new_outbox()), timeout)
+                await run_event(app, host, event_class, timeout)
             except ApplicationError:
                 registration.step("fail")
                 raise
             registration.step("finish")
     else:
         registration.step("join")
-    await run_event(app, host, StartupEvent(host, host.new_outbox()), timeout)
+    await run_event(app, host, StartupEvent, timeout)
 
 
 async def run_event(
     app: ServiceWorker,
     host: WorkerHost,
-    event: InstallEvent | ActivateEvent | StartupEvent | ShutdownEvent,
+    kind: type[InstallEvent | ActivateEvent | StartupEvent | ShutdownEvent],
     timeout: float,
 ) -> None:
     """Dispatch a lifecycle event and wait for all it was extended with.
@@ -93,12 +93,16 @@ async def run_event(
     Raises:
         ApplicationError: a listener or `wait_until` work raised, or `timeout` seconds passed.
     """
-    outbox = event.outbox
-    current_outlet.set(event)
+    outbox = host.new_outbox()
+    event = kind(outbox)
+    current_outbox.set(outbox)
     try:
         async with asyncio.timeout(timeout):
             failure = await dispatch(event, app.listeners(event.type))
-            event.end_dispatch()
+            if failure is None:
+                host.commit(outbox)
+            else:
+                host.discard(outbox)
             await host.finish_works()
     except TimeoutError:
         raise ApplicationError(f"{event.type} took longer than {timeout:g} s") from None
@@ -106,7 +110,6 @@ async def run_event(
     if error is not None:
         summary = f"{event.type} raised {type(error).__name__}: {error}"
         raise ApplicationError(summary, error)
-    host.commit(outbox)
 
 
 def _import_module(name: str) -> ModuleType:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.config import WorkerSettings, from_json
 from holdfast.core.events import ShutdownEvent
-from holdfast.core.outlet import Outlet, current_outlet
+from holdfast.core.outbox import current_outbox
 from holdfast.hosts.asgi import HttpSide
 from holdfast.links.control import ControlLink
 from holdfast.links.lifeline import die_with, keep_from_children
@@ -60,8 +60,8 @@ class WorkerProcess:
         self._link = StreamLink(
             settings.stream_fd, loop, on_messages=self._receive, on_lost=self._leave
         )
-        self._handover = HandoverLink(settings.handover_fd, self._link, loop)
         self._host = WorkerHost(settings.worker, self._link, loop)
+        self._handover = HandoverLink(settings.handover_fd, self._link, self._host.leaving, loop)
         self._welcomed = asyncio.Event()
         self._serve = asyncio.Event()
         self._quiesce = asyncio.Event()
@@ -73,7 +73,9 @@ class WorkerProcess:
         """Return the exit status."""
         settings = self._settings
         # What the application does outside of events leaves at once.
-        current_outlet.set(Outlet(self._host, self._host.outbox))
+        outside = self._host.new_outbox()
+        outside.seal(self._host.leaving)
+        current_outbox.set(outside)
         self._link.send(wire.Hello(wire.VERSION))
         await self._welcomed.wait()
         try:
@@ -111,8 +113,7 @@ class WorkerProcess:
         await self._drained.wait()
         await self._host.finish_works()
         try:
-            event = ShutdownEvent(self._host, self._host.new_outbox())
-            await run_event(app, self._host, event, settings.lifecycle_timeout)
+            await run_event(app, self._host, ShutdownEvent, settings.lifecycle_timeout)
         except ApplicationError as error:
             log.error("%s\n%s", error.summary, error.traceback)
         app.registration.step("retire")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamLink"]
 
-READ_SIZE = 256 * 1024
+# Just below 128 KiB, from where malloc maps and unmaps fresh pages for each read.
+READ_SIZE = 120 * 1024
 
 
 class StreamLink:
