@@ -89,11 +89,11 @@ class Connection:
 
         None until set. Change it in place or assign it; it is committed when the event ends.
         """
-        return self._open().value
+        return (self._opened or self._open()).value
 
     @data.setter
     def data(self, value: Any) -> None:
-        self._open().value = value
+        (self._opened or self._open()).value = value
 
     def send(self, data: str | bytes) -> None:
         """Send a text (str) or binary (bytes, bytearray, memoryview) message.
@@ -102,7 +102,8 @@ class Connection:
             TypeError: `data` is neither.
             ValueError: a str with a lone surrogate, which UTF-8 cannot carry.
         """
-        data = check_message(data)
+        if type(data) is not str or not data.isascii():
+            data = check_message(data)
         if not self._closed:
             self._outbox.send(self.serial, data)
 
@@ -142,21 +143,21 @@ class Connection:
             AttachmentError: the new value cannot be kept.
         """
         opened = self._opened
-        if opened is None:
+        if opened is None or opened.is_surely_unchanged():
             return
         host = self._outbox.host
         encoded = opened.changed(host.encode, host.attachment_limit)
         if encoded is not None:
             self.attachment = encoded
-            self._opened = None
+            # The value stays: after a flush, the listener goes on changing what it holds.
+            self._opened = Attachment(encoded, opened.value)
             self._outbox.attach(self.serial, encoded)
 
     def _open(self) -> Attachment:
-        if self._opened is None:
-            encoded = self.attachment
-            value = self._outbox.host.decode(encoded) if encoded else None
-            self._opened = Attachment(encoded, value)
-        return self._opened
+        encoded = self.attachment
+        value = self._outbox.host.decode(encoded) if encoded else None
+        opened = self._opened = Attachment(encoded, value)
+        return opened
 
     def _details(self) -> About:
         if not isinstance(self.about, About):

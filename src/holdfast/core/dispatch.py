@@ -112,14 +112,18 @@ def _go_on(
                 if not hasattr(running, "__await__"):
                     continue
                 running = _await(running)
-        except Exception as error:
+        except _ENDS_THE_PROCESS:
+            raise
+        except BaseException as error:
             failure = failure or Failure(error, closes=listener.on_error == "close")
             continue
         try:
             awaited = running.send(None)
         except StopIteration:
             continue
-        except Exception as error:
+        except _ENDS_THE_PROCESS:
+            raise
+        except BaseException as error:
             failure = failure or Failure(error, closes=listener.on_error == "close")
             continue
         return Suspended(event, listener, running, awaited, listeners, failure)

@@ -165,14 +165,22 @@ class Ledger:
         return connection
 
     def receive_message(self, connection: Connection, data: str | bytes) -> None:
-        if connection.state is CLOSED:
-            return
-        mailbox = connection.mailbox
-        mailbox.put(data)
-        self._pump(connection)
-        limits = self._limits
-        if mailbox.count >= limits.mailbox_messages or mailbox.size >= limits.mailbox_bytes:
-            self._pause(connection)
+        mailbox, worker = connection.mailbox, connection.worker
+        if (
+            not mailbox.count
+            and worker is not None
+            and worker.is_serving
+            and worker.load < SLACK
+            and connection.state is not CLOSED
+        ):
+            # By far the most common: nothing waits, and the last worker takes it.
+            self._deliver(connection, worker, mailbox.put_and_take(data), 1, data)
+        elif connection.state is not CLOSED:
+            mailbox.put(data)
+            self._pump(connection)
+            limits = self._limits
+            if mailbox.count >= limits.mailbox_messages or mailbox.size >= limits.mailbox_bytes:
+                self._pause(connection)
 
     def receive_close(self, connection: Connection, code: int, reason: str) -> None:
         """The socket is gone, for whatever reason; told again, it changes nothing."""
@@ -222,7 +230,8 @@ class Ledger:
                     self._commands.append(do.WriteMessage(connection, action.data))
             else:
                 self._apply[type(action)](action)
-        self._move_on(connection, content)
+        if connection.mailbox.count or connection.is_paused or type(content) is Closed:
+            self._move_on(connection, content)
         if not worker.load and not worker.is_serving:
             self._tell_if_drained(worker)
 
@@ -266,13 +275,28 @@ class Ledger:
             if worker is None:
                 return
             connection.worker = worker
-        mailbox = connection.mailbox
-        while (taken := mailbox.take()) is not None:
-            worker.load += 1
-            if worker.deliveries is None:
-                worker.deliveries = []
-                self._commands.append(do.DeliverTo(worker.number, worker.deliveries))
-            worker.deliveries.append(_message(connection, worker.acks, *taken))
+        while (taken := connection.mailbox.take()) is not None:
+            self._deliver(connection, worker, *taken)
+
+    def _deliver(
+        self, connection: Connection, worker: Worker, number: int, attempt: int, content: Content
+    ) -> None:
+        worker.load += 1
+        deliveries = worker.deliveries
+        if deliveries is None:
+            deliveries = worker.deliveries = []
+            self._commands.append(do.DeliverTo(worker.number, deliveries))
+        serial, seen = connection.serial, worker.acks
+        about, attachment = connection.about, connection.attachment
+        delivery: wire.Deliver | wire.DeliverClose
+        if type(content) is str:
+            delivery = wire.DeliverText(serial, number, attempt, content, about, attachment, seen)
+        elif type(content) is bytes:
+            delivery = wire.DeliverBinary(serial, number, attempt, content, about, attachment, seen)
+        else:
+            assert type(content) is Closed
+            delivery = wire.DeliverClose(serial, number, attempt, *content, about, attachment, seen)
+        deliveries.append(delivery)
 
     def _move_on(self, connection: Connection, done: Content) -> None:
         if isinstance(done, Closed):
@@ -409,15 +433,3 @@ class Ledger:
 
 def _load(worker: Worker) -> int:
     return worker.load
-
-
-def _message(
-    connection: Connection, seen: int, number: int, attempt: int, content: Content
-) -> wire.Deliver | wire.DeliverClose:
-    serial, about, attachment = connection.serial, connection.about, connection.attachment
-    if type(content) is str:
-        return wire.DeliverText(serial, number, attempt, content, about, attachment, seen)
-    if type(content) is bytes:
-        return wire.DeliverBinary(serial, number, attempt, content, about, attachment, seen)
-    assert type(content) is Closed
-    return wire.DeliverClose(serial, number, attempt, *content, about, attachment, seen)

@@ -99,6 +99,14 @@ class Mailbox:
         assert content is not None
         return self._oldest + place, attempt, content
 
+    def put_and_take(self, content: Content) -> int:
+        """Like `put` and `take` on an empty mailbox; return the number."""
+        assert not self.count
+        self._row = content
+        self._in_flight = self.count = 1
+        self.size = len(content)
+        return self._oldest
+
     def ack(self, number: int, attempt: int) -> Content:
         """Forget the oldest delivery in flight, and return it: its worker has finished with it.
 
@@ -136,13 +144,17 @@ class Mailbox:
 
     def _pop(self) -> Content:
         row = self._row
-        content = row.popleft() if isinstance(row, deque) else row
-        assert content is not None
         self._oldest += 1
         self.count -= 1
-        self.size -= len(content)
-        if not self.count:
+        if isinstance(row, deque):
+            content = row.popleft()
+            if not row:
+                self._row = None
+        else:
+            assert row is not None
+            content = row
             self._row = None
+        self.size -= len(content)
         if self._attempts is not None:
             del self._attempts[0]
             self._attempts = self._attempts or None

@@ -132,7 +132,12 @@ class Sockets:
 
     def write(self, connection: Connection, data: str | bytes) -> None:
         sock = connection.socket
-        if sock is not None and sock.stage is OPEN:
+        if sock is None or sock.stage is not OPEN:
+            return
+        if sock.outbound is None and not self._blocked:
+            sock.outbound = encode_message(data)
+            self._dirty.append(sock)
+        else:
             self._write(sock, encode_message(data))
 
     def write_many(self, connections: Sequence[Connection], data: str | bytes) -> None:

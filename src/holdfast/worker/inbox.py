@@ -12,7 +12,6 @@ listener that never waits costs no task.
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections import deque
 from contextvars import copy_context
 from types import coroutine
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from contextvars import Context
     from typing import Any, TypeAlias
 
+    from holdfast.core.connection import Connection
     from holdfast.core.ports import About
     from holdfast.core.scope import ServiceWorker
     from holdfast.wire.messages import Action, Deliver
@@ -59,6 +59,7 @@ class Inbox:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._app = app
+        self._listeners = app.listeners
         self._host = host
         self._leaving = host.leaving
         self._link = link
@@ -98,108 +99,102 @@ class Inbox:
 
     async def _run(self) -> None:
         """Take what is ready, until nothing is or until a listener waits."""
-        behind, ready = self._behind, self._ready
+        behind, ready, handle = self._behind, self._ready, self._handle
         is_event = False
         while ready and not is_event:
             delivery = ready.popleft()
-            serial = delivery.connection
-            kept = self._kept_by(delivery)
+            kept = self._unseen_by(delivery) if self._unseen else None
             while True:
                 # A context of its own per event: or a variable that one listener sets would be
                 # seen by the next.
                 context = copy_context()
-                done: Kept | Waiting = context.run(self._handle, delivery, kept)
-                if isinstance(done, Waiting):
+                done = context.run(handle, delivery, kept)
+                if done is not None:
                     if not is_event:
                         is_event = True
                         self._start_runner()
-                    done = await _drive(self._end(done), context)
-                waiting = behind[serial]
+                    await _drive(self._end(done), context)
+                waiting = behind[delivery.connection]
                 if not waiting:
                     break
-                # Sent before the one in front had ended: what that one changed counts.
-                delivery, kept = waiting.popleft(), done
-            del behind[serial]
+                # Sent before the one in front had ended, so it cannot know what that one changed.
+                delivery = waiting.popleft()
+                kept = self._unseen_by(delivery) if self._unseen else None
+            del behind[delivery.connection]
         if not is_event:
             self._has_runner = False
+            self._link.flush()
 
-    def _handle(self, delivery: Delivery, kept: Kept) -> Kept | Waiting:
-        """Run one event as far as it goes without waiting."""
+    def _handle(self, delivery: Delivery, kept: Kept | None) -> Waiting | None:
+        """Run one event as far as it goes without waiting; return the rest of it, if any."""
         outbox = WireOutbox(self._host)
         current_outbox.set(outbox)
+        about, attachment = kept or (delivery.about, delivery.attachment)
+        event: Event
         if isinstance(delivery, DeliverClose):
-            event: Event = _close_event(outbox, delivery, kept)
+            event = _close_event(outbox, delivery, about, attachment)
         else:
             event = WebSocketMessageEvent(
                 outbox,
                 delivery.connection,
-                *kept,
+                about,
+                attachment,
                 delivery.data,
                 delivery.number,
                 delivery.attempt,
             )
-        source = event.source
-        outcome = begin(event, self._app.listeners(event.type))
+        outcome = begin(event, self._listeners(event.type))
         if outcome is None:
+            source = event.source
             try:
                 source.commit()
             except AttachmentError as error:
                 outcome = Failure(error, closes=False)
             else:
-                actions = outbox.seal(self._leaving)
-                return self._ack(delivery, actions, kept, source.about, source.attachment)
-        return Waiting(delivery, kept, event, outbox, outcome)
+                self._ack(delivery, outbox.seal(self._leaving))
+                if source.attachment is not attachment or source.about is not about:
+                    self._keep(source)
+                return None
+        return Waiting(delivery, event, outbox, outcome)
 
-    async def _end(self, waiting: Waiting) -> Kept:
+    async def _end(self, waiting: Waiting) -> None:
         """Run an event that waits, or has failed, to its end."""
-        delivery, kept, event, outbox, outcome = waiting
-        source = event.source
+        delivery, event, outbox, outcome = waiting
         try:
             if isinstance(outcome, Suspended):
                 outcome = await outcome.finish()
             if outcome is None:
-                source.commit()
-        except (AttachmentError, CancelledError) as error:
+                event.source.commit()
+        except AttachmentError as error:
             outcome = Failure(error, closes=False)
         actions = outbox.seal(self._leaving)
-        if outcome is None:
-            return self._ack(delivery, actions, kept, source.about, source.attachment)
-        actions = await self._fail(event, outcome)
-        # What was flushed before a failure is committed all the same.
-        return self._ack(delivery, actions, kept, kept[0], source.attachment)
+        if outcome is not None:
+            actions = await self._fail(event, outcome)
+        self._ack(delivery, actions)
+        self._keep(event.source)
 
-    def _ack(
-        self,
-        delivery: Delivery,
-        actions: list[Action],
-        kept: Kept,
-        about: bytes | About,
-        attachment: bytes,
-    ) -> Kept:
-        """Commit; return what the connection keeps now."""
+    def _ack(self, delivery: Delivery, actions: list[Action]) -> None:
+        """Commit."""
         self._acks += 1
         self._link.send(Ack(delivery.connection, delivery.number, delivery.attempt, actions))
-        if attachment is kept[1] and about is kept[0]:
-            return kept
-        # Put last: the order of the dictionary is the order of acknowledgements.
-        self._unseen.pop(delivery.connection, None)
-        self._unseen[delivery.connection] = (self._acks, (about, attachment))
-        return (about, attachment)
 
-    def _kept_by(self, delivery: Delivery) -> Kept:
-        """What the connection of a delivery keeps: as delivered, unless we know better."""
+    def _keep(self, source: Connection) -> None:
+        """Remember what the connection keeps from now on, until the keeper has seen it."""
+        # Put last: the order of the dictionary is the order of acknowledgements.
+        self._unseen.pop(source.serial, None)
+        self._unseen[source.serial] = (self._acks, (source.about, source.attachment))
+
+    def _unseen_by(self, delivery: Delivery) -> Kept | None:
+        """What the connection of a delivery keeps, if the keeper had not seen it yet."""
         unseen = self._unseen
-        if not unseen:
-            return (delivery.about, delivery.attachment)
         while unseen:
             serial = next(iter(unseen))
             count, _ = unseen[serial]
             if count > delivery.seen:
                 break
             del unseen[serial]
-        if delivery.connection in unseen:
-            return unseen[delivery.connection][1]
-        return (delivery.about, delivery.attachment)
+        known = unseen.get(delivery.connection)
+        return None if known is None else known[1]
 
     async def _fail(self, event: Event, failure: Failure) -> list[Action]:
         """Report; what the listeners asked for is discarded, the connection stays."""
@@ -208,11 +203,14 @@ class Inbox:
         return [Close(event.source.serial, INTERNAL_ERROR, "")] if failure.closes else []
 
 
-def _close_event(outbox: WireOutbox, delivery: DeliverClose, kept: Kept) -> WebSocketCloseEvent:
+def _close_event(
+    outbox: WireOutbox, delivery: DeliverClose, about: bytes | About, attachment: bytes
+) -> WebSocketCloseEvent:
     return WebSocketCloseEvent(
         outbox,
         delivery.connection,
-        *kept,
+        about,
+        attachment,
         delivery.code,
         delivery.reason,
         delivery.number,
@@ -224,14 +222,13 @@ class Waiting(NamedTuple):
     """An event that did not end at once."""
 
     delivery: Delivery
-    kept: Kept
     event: Event
     outbox: WireOutbox
     outcome: Failure | Suspended | None
 
 
 @coroutine
-def _drive(work: Coroutine[Any, Any, Kept], context: Context) -> Generator[Any, Any, Kept]:
+def _drive(work: Coroutine[Any, Any, None], context: Context) -> Generator[Any, Any, None]:
     """Run `work` to its end in `context`, as part of the task that awaits this."""
     step = context.run
     try:
@@ -243,5 +240,5 @@ def _drive(work: Coroutine[Any, Any, Kept], context: Context) -> Generator[Any, 
                 awaited = step(work.throw, error)
             else:
                 awaited = step(work.send, result)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
+    except StopIteration:
+        return
