@@ -30,11 +30,13 @@ DOORS: dict[str, set[str]] = {
     "wire": {"core"},
     "framing": set(),
     "broadcast": {"core"},
-    "keeper": {"core", "config", "wire", "broadcast", "framing"},
-    # framing: the worker answers a handshake it cannot hand over with a frame of its own.
-    "worker": {"core", "config", "wire", "hosts", "framing"},
-    # wire: the supervisor speaks to its children in the words keeper and worker use.
-    "supervisor": {"config", "wire"},
+    # What the three kinds of process have in common as processes.
+    "links": {"core", "wire"},
+    "keeper": {"core", "config", "wire", "broadcast", "framing", "links"},
+    # framing: is this request a handshake, and what is its key.
+    "worker": {"core", "config", "wire", "hosts", "framing", "links"},
+    # wire: what the supervisor says to its children on their control links.
+    "supervisor": {"config", "wire", "links"},
     # wire and keeper: direct mode joins the same ledger and the same records in memory.
     "hosts": {"core", "config", "broadcast", "framing", "keeper", "wire"},
     # hosts: the client for tests drives an application through the direct host.

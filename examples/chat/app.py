@@ -12,7 +12,6 @@ and watch nothing happen: both pages stay connected, and what was typed in the m
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -58,7 +57,7 @@ async def join(event: WebSocketUpgradeEvent) -> None:
         return
     connection = event.accept(data={"name": name, "room": room})
     connection.subscribe(room)
-    connection.send(json.dumps({"kind": "welcome", "you": connection.id, "text": GREETING}))
+    connection.send_json({"kind": "welcome", "you": connection.id, "text": GREETING})
     tell(room, "join", connection.id, name)
 
 

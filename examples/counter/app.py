@@ -14,7 +14,6 @@ beside the socket, outside of the process that runs this code.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -50,4 +49,4 @@ def count(event: WebSocketMessageEvent) -> None:
     # with the answer, or not at all.
     event.source.data["count"] += STEP
     answer = {"count": event.source.data["count"], "step": STEP, "worker": os.getpid()}
-    event.source.send(json.dumps(answer))
+    event.source.send_json(answer)

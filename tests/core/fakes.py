@@ -7,11 +7,10 @@ are encoded as in the server (`wire/codec.py`): what survives here survives ther
 from __future__ import annotations
 
 from types import coroutine
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from holdfast.core.events import WebSocketCloseEvent, WebSocketMessageEvent
 from holdfast.core.http import Request
-from holdfast.core.outlet import Outlet
 from holdfast.core.ports import About
 from holdfast.core.scope import Listener
 from holdfast.wire.codec import decode_about, decode_plain, encode_plain
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
     from typing import Any
 
+    from holdfast.core.events import ExtendableEvent
     from holdfast.core.ports import Outbox
     from holdfast.core.scope import OnError
 
@@ -32,11 +32,14 @@ __all__ = [
     "handshake",
     "listener",
     "message_event",
+    "outbox_of",
     "run",
     "suspend",
 ]
 
 T = TypeVar("T")
+
+Entry: TypeAlias = tuple[object, ...]
 
 URL = "http://example.org/chat"
 
@@ -44,8 +47,10 @@ URL = "http://example.org/chat"
 class FakeOutbox:
     """`Outbox`: `entries` is what was asked for, in order."""
 
-    def __init__(self) -> None:
-        self.entries: list[tuple[object, ...]] = []
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.entries: list[Entry] = []
+        self.is_sealed = False
 
     def send(self, connection: int, data: str | bytes) -> None:
         self.entries.append(("send", connection, data))
@@ -65,21 +70,28 @@ class FakeOutbox:
     def publish(self, channel: str, data: str | bytes) -> None:
         self.entries.append(("publish", channel, data))
 
-    def take(self) -> list[tuple[object, ...]]:
+    def take(self) -> list[Entry]:
         """Return what was collected, and start again empty."""
         taken, self.entries = self.entries, []
         return taken
 
+    def seal(self) -> list[Entry]:
+        """Return what the listeners asked for; what comes from now on leaves at once."""
+        taken, self.entries = self.entries, self.host.leaving
+        self.is_sealed = True
+        return taken
+
 
 class FakeHost:
-    """`Host`: what is spawned waits for `run_spawned`; what is flushed is in `flushes`."""
+    """`CommittingHost`: what is spawned waits for `run_spawned`; the rest is noted in lists."""
 
     def __init__(self, *, attachment_limit: int = 1024) -> None:
-        self.outbox = FakeOutbox()
         self.attachment_limit = attachment_limit
-        self.spawned: list[Coroutine[Any, Any, None]] = []
-        self.flushes: list[tuple[object, ...]] = []
+        self.leaving: list[Entry] = []
+        self.commits: list[list[Entry]] = []
+        self.flushes: list[list[Entry]] = []
         self.decoded: list[bytes] = []
+        self.spawned: list[Coroutine[Any, Any, None]] = []
         self._last_serial = 0
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -113,9 +125,20 @@ class FakeHost:
         self.decoded.append(encoded)
         return decode_plain(encoded)
 
-    async def flush(self, connection: int, number: int, attempt: int, outbox: Outbox) -> None:
+    async def flush(self, outbox: Outbox) -> None:
         assert isinstance(outbox, FakeOutbox)
-        self.flushes.append((connection, number, attempt, outbox.take()))
+        self.flushes.append(outbox.take())
+
+    def new_outbox(self) -> FakeOutbox:
+        return FakeOutbox(self)
+
+    def commit(self, outbox: Outbox) -> None:
+        assert isinstance(outbox, FakeOutbox)
+        self.commits.append(outbox.seal())
+
+    def discard(self, outbox: Outbox) -> None:
+        assert isinstance(outbox, FakeOutbox)
+        outbox.seal()
 
 
 @coroutine
@@ -130,19 +153,23 @@ class Late:
     def __init__(self, result: object = None) -> None:
         self._result = result
 
-    def __await__(self) -> Generator[object, Any, object]:
-        yield
+    def __await__(self) -> Generator[object, Any, Any]:
+        yield None
         return self._result
 
 
 def run(work: Awaitable[T]) -> T:
     """Step `work` to its end, however often it waits, and return its result."""
-    steps = work.__await__()
+    steps = _wait_for(work)
     while True:
         try:
-            next(steps)
+            steps.send(None)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+
+
+async def _wait_for(work: Awaitable[T]) -> T:
+    return await work
 
 
 def listener(call: Callable[[Any], object], on_error: OnError = "continue") -> Listener:
@@ -160,16 +187,17 @@ def message_event(
 ) -> WebSocketMessageEvent:
     """Return message 7 of connection 5."""
     about = About(URL, None, frozenset())
-    return WebSocketMessageEvent(host, FakeOutbox(), 5, about, attachment, data, 7, attempt)
+    return WebSocketMessageEvent(host.new_outbox(), 5, about, attachment, data, 7, attempt)
 
 
 def close_event(host: FakeHost, code: int = 1000, reason: str = "") -> WebSocketCloseEvent:
     """Return the close of connection 5, after 7 messages."""
     about = About(URL, None, frozenset())
-    return WebSocketCloseEvent(host, FakeOutbox(), 5, about, b"", code, reason, 8, 1)
+    return WebSocketCloseEvent(host.new_outbox(), 5, about, b"", code, reason, 8, 1)
 
 
-def entries(outlet: Outlet) -> list[tuple[object, ...]]:
-    """Return what is in the outlet's outbox now."""
-    assert isinstance(outlet.outbox, FakeOutbox)
-    return outlet.outbox.entries
+def outbox_of(event: ExtendableEvent) -> FakeOutbox:
+    # Private to the event; hosts know it because they have made it.
+    outbox = event._outbox
+    assert isinstance(outbox, FakeOutbox)
+    return outbox

@@ -45,20 +45,26 @@ class Browser:
     def __init__(self, port: int) -> None:
         self._port = port
         self._path = ""
+        self._pages: list[Page] = []
 
     @classmethod
     @contextmanager
     def start(cls) -> Iterator[Browser]:
         """Run a browser until the block ends."""
-        with tempfile.TemporaryDirectory(prefix="holdfast-browser-") as directory:
+        # The browser's last helpers may still be writing when its profile is removed.
+        with tempfile.TemporaryDirectory(
+            prefix="holdfast-browser-", ignore_cleanup_errors=True
+        ) as directory:
             log = Path(directory) / "chromedriver.log"
             with log.open("wb") as output:
                 driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=output)
             try:
                 browser = cls(_port(driver, log))
                 browser._open(f"{directory}/profile")
-                yield browser
-                browser.call("DELETE", "")
+                try:
+                    yield browser
+                finally:
+                    browser.call("DELETE", "")
             finally:
                 driver.terminate()
                 driver.wait(TIMEOUT)
@@ -75,8 +81,15 @@ class Browser:
     def open_page(self, url: str) -> Page:
         """Open `url` in a new tab."""
         page = Page(self, self.call("POST", "/window/new", {"type": "tab"})["handle"])
+        self._pages.append(page)
         page.call("POST", "/url", {"url": url})
         return page
+
+    def close_pages(self) -> None:
+        while self._pages:
+            self._pages.pop().call("DELETE", "/window")
+        # The empty tab that the browser came with stays, and the browser with it.
+        self.call("POST", "/window", {"handle": self.call("GET", "/window/handles")[0]})
 
     def call(self, method: str, path: str, parameters: object = None) -> Any:
         connection = HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT)

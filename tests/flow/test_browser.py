@@ -19,20 +19,28 @@ if missing := missing_programs():
     pytest.skip(f"not installed: {missing}", allow_module_level=True)
 
 CHAT = ROOT / "examples/chat/app.py"
+COUNTER = ROOT / "examples/counter/app.py"
 
 ENTER = "\ue007"
 WORKERS = 2
 
 # What has been said, as the page shows it: "Ada: hello".
-SAID = """[...document.querySelectorAll("#log li:not(.news)")].map(
+SAID = """[...document.querySelectorAll("#log > :not(.news)")].map(
     (line) => `${line.querySelector("b").textContent}: ${line.querySelector("p").textContent}`)"""
 NEWS = '[...document.querySelectorAll("#log .news")].map((line) => line.textContent)'
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def shared_browser() -> Iterator[Browser]:
     with Browser.start() as browser:
         yield browser
+
+
+@pytest.fixture
+def browser(shared_browser: Browser) -> Iterator[Browser]:
+    yield shared_browser
+    # Or their scripts would go on looking for a server on a port that may soon be another's.
+    shared_browser.close_pages()
 
 
 @pytest.fixture
@@ -131,6 +139,35 @@ def test_pages_stay_connected_while_workers_are_killed_and_code_is_replaced(
         assert workers_seen(page) >= 3  # before, between and after
         assert page.run(f"return {NEWS}.filter((line) => line.endsWith('left')).length") == 0
     photograph(ada, tmp_path)
+
+
+def test_reconnect_is_counted(browser: Browser, server: Server) -> None:
+    # The 0 above means something only if it can become 1.
+    ada = join(browser, server, "Ada")
+    ada.run("socket.close()")
+    ada.wait_until('document.querySelector("#reconnects").textContent === "1"')
+    say(ada, "here I am again")
+    hear(ada, "Ada: here I am again")
+
+
+def test_count_goes_on_after_a_crash_and_a_reload(browser: Browser) -> None:
+    with Server.start(COUNTER, workers=WORKERS) as server:
+        page = browser.open_page(server.url)
+
+        def press_until(count: int) -> str:
+            page.wait_until('!document.querySelector("#press").disabled')
+            page.click("#press")
+            page.wait_until('document.querySelector("#count").textContent == arguments[0]', count)
+            return str(page.run('return document.querySelector("#worker").textContent'))
+
+        said = {press_until(1)}
+        for pid in server.worker_pids():
+            os.kill(pid, signal.SIGKILL)
+        said.add(press_until(2))
+        assert server.reload().returncode == 0
+        said.add(press_until(3))
+        assert len(said) == 3  # by three workers, but
+        assert len({line.partition(".")[0] for line in said}) == 1  # connected since the same time
 
 
 def photograph(page: Page, directory: Path) -> None:

@@ -55,6 +55,19 @@ def serve_command(
     _serve(ServerSettings(application, host, port, workers, drain_timeout))
 
 
+@main.command("develop")
+@click.argument("application")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
+@PORT
+def develop_command(application: str, host: str, port: int) -> None:
+    """Serve APPLICATION, reload it when a Python file here changes, show error details.
+
+    One worker; connections stay open over every change. Not for production: clients see
+    tracebacks.
+    """
+    _serve(ServerSettings(application, host, port, workers=1, develop=True, watch=(".",)))
+
+
 @main.command("reload")
 @PORT
 def reload_command(port: int) -> None:
@@ -120,15 +133,15 @@ def _ask(port: int, command: str, timeout: float | None) -> Any:
 def _table(status: dict[str, Any]) -> str:
     rows = [
         f"{status['application']} on {status['url']}, generation {status['generation']}",
-        f"  supervisor  pid {status['supervisor']['pid']:<8} {status['supervisor']['state']}",
-        f"  keeper      pid {status['keeper']['pid']:<8} {status['keeper']['state']}",
+        f"  supervisor    pid {status['supervisor']['pid']:<8} {status['supervisor']['state']}",
+        f"  keeper        pid {status['keeper']['pid']:<8} {status['keeper']['state']}",
     ]
     rows += [
-        f"  worker      pid {worker['pid']:<8} {worker['state']}, generation {worker['generation']}"
+        f"  worker        pid {worker['pid']:<8} {worker['state']}, generation {worker['generation']}"
         for worker in status["workers"]
     ]
     counts = ("connections", "waiting", "accepted", "deliveries", "redeliveries", "quarantined")
-    rows += [f"  {name:<12}{status[name]}" for name in counts]
+    rows += [f"  {name:<13} {status[name]}" for name in counts]
     return "\n".join(rows)
 
 

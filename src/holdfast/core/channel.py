@@ -5,10 +5,9 @@ Pure. What is posted goes into the outbox of the event that runs, or leaves at o
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from holdfast.core.connection import check_channel, check_message
+from holdfast.core.connection import check_channel, check_message, to_json
 from holdfast.core.errors import NotInsideHoldfast
 from holdfast.core.outbox import current_outbox
 
@@ -52,16 +51,9 @@ class BroadcastChannel:
             NotInsideHoldfast: no event is being dispatched in this context.
         """
         if not isinstance(message, str | bytes | bytearray | memoryview):
-            message = _to_json(message)
+            message = to_json(message)
         data = check_message(message)
         outbox = current_outbox.get(None)
         if outbox is None:
             raise NotInsideHoldfast("BroadcastChannel.post_message")
         outbox.publish(self._name, data)
-
-
-def _to_json(value: object) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except RecursionError as error:
-        raise ValueError("the message is nested too deeply for JSON") from error

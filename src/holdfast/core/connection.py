@@ -6,6 +6,7 @@ handle goes into the outbox of its event, or leaves at once when that event has 
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from holdfast.core.attachment import Attachment
@@ -107,6 +108,14 @@ class Connection:
         if not self._closed:
             self._outbox.send(self.serial, data)
 
+    def send_json(self, value: Any) -> None:
+        """Send plain data as a text message of JSON.
+
+        Raises:
+            TypeError, ValueError: JSON cannot carry `value`.
+        """
+        self.send(to_json(value))
+
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection after what was sent before (RFC 6455 section 7).
 
@@ -180,6 +189,14 @@ def check_message(data: object) -> str | bytes:
         # A copy: later changes by the caller must not reach the wire.
         return bytes(data)
     raise TypeError(f"a message is str or bytes, not {type(data).__qualname__}")
+
+
+def to_json(value: object) -> str:
+    """Return plain data as JSON text, or raise in the caller."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except RecursionError as error:
+        raise ValueError("the message is nested too deeply for JSON") from error
 
 
 def check_close(code: object, reason: object) -> str:

@@ -23,6 +23,7 @@ from holdfast.supervisor.children import (
     start_worker,
 )
 from holdfast.supervisor.control_socket import ControlSocket
+from holdfast.supervisor.watch import reload_on_change
 from holdfast.wire import control
 
 if TYPE_CHECKING:
@@ -92,9 +93,15 @@ class Supervisor:
             self._loop.add_signal_handler(number, react)
         await self._control.open()
         self._reload()
+        watching = [
+            asyncio.create_task(reload_on_change(path, self._reload))
+            for path in self._settings.watch
+        ]
         try:
             return await self._exit
         finally:
+            for task in watching:
+                task.cancel()
             self._control.close()
 
     # --- facts ----------------------------------------------------------------------------------

@@ -172,6 +172,8 @@ def main() -> None:
     fds = (settings.control_fd, settings.stream_fd, settings.handover_fd, settings.listen_fd)
     keep_from_children(*fds)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # Its notes of starting and stopping would read as if the whole server did.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         import uvloop
     except ImportError:

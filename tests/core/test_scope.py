@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from holdfast.core import events
+from holdfast.core.events import ExtendableEvent, RequestEvent
+from holdfast.core.registration import Registration
+from holdfast.core.scope import ALIASES, EVENT_TYPES, Listener, OnError, ServiceWorker
+
+
+def first(event: object) -> None: ...
+
+
+def second(event: object) -> None: ...
+
+
+async def later(event: object) -> None: ...
+
+
+class Counter:
+    """A listener that is an object, and one whose methods listen."""
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+
+    def handle_event(self, event: object) -> None:
+        self.events.append(event)
+
+
+def called(app: ServiceWorker, type: str = "fetch") -> list[object]:
+    """Return what was registered for `type`, in order."""
+    return [listener.registered for listener in app.listeners(type)]
+
+
+# -- adding
+
+
+@pytest.mark.parametrize("type", EVENT_TYPES)
+def test_every_event_can_be_listened_to(type: str) -> None:
+    # A1.
+    app = ServiceWorker()
+    assert app.listeners(type) == ()
+    app.add_event_listener(type, first)
+    assert app.listeners(type) == (Listener(first, first, "continue"),)
+
+
+def test_every_kind_of_event_has_a_type_to_listen_to() -> None:
+    kinds = [getattr(events, name) for name in events.__all__ if name.endswith("Event")]
+    bases = {ExtendableEvent, RequestEvent}
+    assert {kind.type for kind in kinds if kind not in bases} == set(EVENT_TYPES)
+
+
+def test_listeners_are_kept_in_the_order_of_registration() -> None:
+    app = ServiceWorker()
+    for function in (second, first, later):
+        app.add_event_listener("fetch", function)
+    assert called(app) == [second, first, later]
+
+
+def test_registering_again_changes_nothing() -> None:
+    app = ServiceWorker()
+    app.add_event_listener("fetch", first)
+    app.add_event_listener("fetch", second)
+    app.add_event_listener("fetch", first, on_error="close")
+    assert called(app) == [first, second]
+    assert app.listeners("fetch")[0].on_error == "continue"
+
+
+def test_a_listener_of_one_event_hears_no_other() -> None:
+    app = ServiceWorker()
+    app.add_event_listener("fetch", first)
+    assert called(app, "install") == []
+
+
+@pytest.mark.parametrize(("alias", "type"), ALIASES.items())
+def test_the_names_of_the_seed_are_aliases(alias: str, type: str) -> None:
+    # K20.
+    app = ServiceWorker()
+    app.add_event_listener(alias, first)
+    app.add_event_listener(type, first)
+    assert called(app, type) == [first]
+    app.remove_event_listener(alias, first)
+    assert called(app, type) == []
+
+
+def test_an_object_with_handle_event_is_a_listener() -> None:
+    # A3.
+    app, counter = ServiceWorker(), Counter()
+    app.add_event_listener("fetch", counter)
+    (listener,) = app.listeners("fetch")
+    listener.call("event")
+    assert counter.events == ["event"]
+    assert listener.registered is counter
+
+
+def test_a_bound_method_is_the_same_listener_each_time() -> None:
+    app, counter = ServiceWorker(), Counter()
+    app.add_event_listener("fetch", counter.handle_event)
+    app.add_event_listener("fetch", counter.handle_event)
+    assert len(app.listeners("fetch")) == 1
+    app.remove_event_listener("fetch", counter.handle_event)
+    assert called(app) == []
+
+
+@pytest.mark.parametrize("on_error", get_args(OnError))
+def test_a_listener_says_what_becomes_of_its_connection_when_it_raises(on_error: OnError) -> None:
+    app = ServiceWorker()
+    app.add_event_listener("websocketmessage", first, on_error=on_error)
+    assert app.listeners("websocketmessage")[0].on_error == on_error
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize("type", ["", "message", "Fetch", "push", "fetch ", "\0", "\ud800"])
+def test_an_event_that_does_not_exist_is_refused_with_those_that_do(type: str) -> None:
+    app = ServiceWorker()
+    with pytest.raises(ValueError, match=r"^there is no event .*; the events are install, act"):
+        app.add_event_listener(type, first)
+    with pytest.raises(ValueError, match=r"^there is no event"):
+        app.remove_event_listener(type, first)
+    with pytest.raises(ValueError, match=r"^there is no event"):
+        app.on(type)(first)  # type: ignore[call-overload]
+
+
+class NotCallable:
+    handle_event = "not callable either"
+
+
+@pytest.mark.parametrize("listener", [None, "first", 5, NotCallable()])
+def test_what_cannot_be_called_is_no_listener(listener: object) -> None:
+    app = ServiceWorker()
+    with pytest.raises(TypeError, match=f"{type(listener).__name__} is neither$"):
+        app.add_event_listener("fetch", listener)
+    assert called(app) == []
+
+
+@pytest.mark.parametrize("on_error", ["", "stop", None, True])
+def test_on_error_is_one_of_two_words(on_error: Any) -> None:
+    app = ServiceWorker()
+    with pytest.raises(ValueError, match=r"^on_error is 'continue' or 'close', not "):
+        app.add_event_listener("fetch", first, on_error=on_error)
+    assert called(app) == []
+
+
+# -- removing
+
+
+def test_a_removed_listener_is_gone() -> None:
+    # A2.
+    app = ServiceWorker()
+    app.add_event_listener("fetch", first)
+    app.add_event_listener("fetch", second)
+    app.remove_event_listener("fetch", first)
+    assert called(app) == [second]
+
+
+def test_an_async_listener_is_removed_by_the_function_that_was_registered() -> None:
+    # A45.
+    app = ServiceWorker()
+    app.add_event_listener("fetch", later)
+    app.remove_event_listener("fetch", later)
+    assert called(app) == []
+
+
+@pytest.mark.parametrize("listener", [first, None, 5])
+def test_removing_what_is_not_registered_is_no_error(listener: object) -> None:
+    app = ServiceWorker()
+    app.remove_event_listener("fetch", listener)
+    assert called(app) == []
+
+
+def test_what_a_dispatch_has_taken_does_not_change_under_it() -> None:
+    app = ServiceWorker()
+    app.add_event_listener("fetch", first)
+    taken = app.listeners("fetch")
+    app.add_event_listener("fetch", second)
+    app.remove_event_listener("fetch", first)
+    assert [listener.registered for listener in taken] == [first]
+
+
+# -- the decorator
+
+
+def test_a_decorated_function_is_registered_and_stays_what_it_was() -> None:
+    app = ServiceWorker()
+    assert app.on("fetch")(first) is first
+    assert called(app) == [first]
+
+
+def test_a_decorator_takes_on_error_and_aliases() -> None:
+    app = ServiceWorker()
+
+    @app.on("wsmessage", on_error="close")
+    async def echo(event: events.WebSocketMessageEvent) -> None: ...
+
+    assert app.listeners("websocketmessage") == (Listener(echo, echo, "close"),)
+
+
+def test_one_function_can_listen_to_several_events() -> None:
+    app = ServiceWorker()
+    app.on("install")(first)
+    app.on("activate")(first)
+    assert called(app, "install") == called(app, "activate") == [first]
+
+
+# -- the rest
+
+
+def test_two_scopes_share_nothing() -> None:
+    one, other = ServiceWorker(), ServiceWorker()
+    one.add_event_listener("fetch", first)
+    assert called(other) == []
+    assert one.registration is not other.registration
+
+
+def test_a_scope_starts_parsed() -> None:
+    registration = ServiceWorker().registration
+    assert isinstance(registration, Registration)
+    assert registration.state == "parsed"

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+)
+
+from holdfast.core.errors import UnknownDelivery
+from holdfast.keeper.mailbox import PIPELINE, Closed, Content, Mailbox
+
+
+def mailbox_with(*contents: Content) -> Mailbox:
+    mailbox = Mailbox()
+    for content in contents:
+        mailbox.put(content)
+    return mailbox
+
+
+def take_all(mailbox: Mailbox) -> list[tuple[int, int, Content]]:
+    taken = []
+    while (delivery := mailbox.take()) is not None:
+        taken.append(delivery)
+    return taken
+
+
+# Order.
+
+
+def test_deliveries_are_numbered_from_one_in_the_order_they_came() -> None:
+    mailbox = mailbox_with("a", b"b", Closed(1000, ""))
+    assert take_all(mailbox) == [(1, 1, "a"), (2, 1, b"b"), (3, 1, Closed(1000, ""))]
+
+
+def test_an_empty_mailbox_has_nothing_to_take() -> None:
+    assert mailbox_with().take() is None
+
+
+def test_messages_may_be_empty() -> None:
+    assert take_all(mailbox_with("", b"", "")) == [(1, 1, ""), (2, 1, b""), (3, 1, "")]
+
+
+def test_numbers_count_over_the_life_of_the_connection() -> None:
+    mailbox = mailbox_with("a")
+    mailbox.take()
+    mailbox.ack(1, 1)
+    mailbox.put("b")
+    assert mailbox.take() == (2, 1, "b")
+
+
+def test_several_are_in_flight_at_once_but_not_without_end() -> None:
+    mailbox = mailbox_with(*map(str, range(PIPELINE + 2)))
+    assert [number for number, _, _ in take_all(mailbox)] == list(range(1, PIPELINE + 1))
+
+
+def test_each_acknowledgement_lets_one_more_go() -> None:
+    mailbox = mailbox_with(*map(str, range(PIPELINE + 2)))
+    take_all(mailbox)
+    mailbox.ack(1, 1)
+    assert take_all(mailbox) == [(PIPELINE + 1, 1, str(PIPELINE))]
+
+
+# Acknowledgement.
+
+
+def test_an_acknowledgement_returns_what_was_finished() -> None:
+    mailbox = mailbox_with("a", "b")
+    take_all(mailbox)
+    assert [mailbox.ack(1, 1), mailbox.ack(2, 1)] == ["a", "b"]
+
+
+def test_a_delivery_is_acknowledged_once() -> None:
+    mailbox = mailbox_with("a")
+    mailbox.take()
+    mailbox.ack(1, 1)
+    with pytest.raises(UnknownDelivery, match="delivery 1, attempt 1, is not in flight"):
+        mailbox.ack(1, 1)
+
+
+def test_what_is_not_in_flight_cannot_be_acknowledged() -> None:
+    with pytest.raises(UnknownDelivery):
+        mailbox_with("a").ack(1, 1)
+
+
+def test_deliveries_are_acknowledged_in_order() -> None:
+    mailbox = mailbox_with("a", "b")
+    take_all(mailbox)
+    with pytest.raises(UnknownDelivery):
+        mailbox.ack(2, 1)
+
+
+def test_a_refused_acknowledgement_forgets_nothing() -> None:
+    mailbox = mailbox_with("a", "b")
+    take_all(mailbox)
+    for number, attempt in [(2, 1), (1, 2), (0, 1)]:
+        with pytest.raises(UnknownDelivery):
+            mailbox.ack(number, attempt)
+    assert (mailbox.count, mailbox.ack(1, 1)) == (2, "a")
+
+
+def test_a_late_acknowledgement_by_a_lost_worker_does_not_count() -> None:
+    mailbox = mailbox_with("a")
+    mailbox.take()
+    mailbox.requeue()
+    mailbox.take()
+    with pytest.raises(UnknownDelivery):
+        mailbox.ack(1, 1)
+    assert mailbox.ack(1, 2) == "a"
+
+
+# Redelivery.
+
+
+def test_what_a_lost_worker_had_comes_again_in_front_one_attempt_older() -> None:
+    mailbox = mailbox_with("a")
+    mailbox.take()
+    mailbox.put("b")
+    mailbox.requeue()
+    assert mailbox.take() == (1, 2, "a")
+
+
+def test_requeue_tells_how_many_were_lost() -> None:
+    mailbox = mailbox_with("a", "b")
+    take_all(mailbox)
+    mailbox.put("c")
+    assert mailbox.requeue() == 2
+
+
+def test_losing_a_worker_that_had_nothing_changes_nothing() -> None:
+    mailbox = mailbox_with("a")
+    assert mailbox.requeue() == 0
+    assert mailbox.take() == (1, 1, "a")
+
+
+def test_a_redelivery_travels_alone() -> None:
+    mailbox = mailbox_with("a", "b", "c")
+    take_all(mailbox)
+    mailbox.requeue()
+    assert take_all(mailbox) == [(1, 2, "a")]
+    mailbox.ack(1, 2)
+    assert take_all(mailbox) == [(2, 2, "b")]
+
+
+def test_after_the_redeliveries_several_travel_together_again() -> None:
+    mailbox = mailbox_with("a")
+    mailbox.take()
+    mailbox.put("b")
+    mailbox.put("c")
+    mailbox.requeue()
+    mailbox.take()
+    mailbox.ack(1, 2)
+    assert take_all(mailbox) == [(2, 1, "b"), (3, 1, "c")]
+
+
+def test_a_neighbour_is_not_blamed_for_the_message_in_front() -> None:
+    mailbox = mailbox_with("poison", "b")
+    for _ in range(3):
+        take_all(mailbox)
+        mailbox.requeue()
+    assert mailbox.abandon(3) == (1, "poison")
+    assert mailbox.take() == (2, 2, "b")
+
+
+# Abandoning.
+
+
+def test_a_delivery_is_abandoned_when_its_attempts_are_used_up() -> None:
+    mailbox = mailbox_with("a", "b")
+    attempts = []
+    while (abandoned := mailbox.abandon(3)) is None:
+        delivery = mailbox.take()
+        assert delivery is not None
+        attempts.append(delivery[1])
+        mailbox.requeue()
+    assert (attempts, abandoned, mailbox.count) == ([1, 2, 3], (1, "a"), 1)
+
+
+def test_what_was_never_in_flight_is_not_abandoned() -> None:
+    mailbox = mailbox_with("a")
+    assert mailbox.abandon(0) is None
+    assert mailbox.count == 1
+
+
+def test_a_close_can_be_abandoned_too() -> None:
+    mailbox = mailbox_with(Closed(1006, ""))
+    mailbox.take()
+    mailbox.requeue()
+    assert mailbox.abandon(1) == (1, Closed(1006, ""))
+    assert mailbox.count == 0
+
+
+# What the owner sees.
+
+
+def test_count_and_size_tell_what_is_kept_whether_in_flight_or_not() -> None:
+    mailbox = mailbox_with("abc", b"de", "")
+    mailbox.take()
+    assert (mailbox.count, mailbox.size) == (3, 5)
+    mailbox.ack(1, 1)
+    assert (mailbox.count, mailbox.size) == (2, 2)
+
+
+def test_in_flight_is_what_was_taken_and_neither_acknowledged_nor_lost() -> None:
+    mailbox = mailbox_with("a")
+    seen = [mailbox.is_in_flight]
+    for happens in (mailbox.take, mailbox.requeue, mailbox.take, lambda: mailbox.ack(1, 2)):
+        happens()
+        seen.append(mailbox.is_in_flight)
+    assert seen == [False, True, False, True, False]
+
+
+def test_repr_shows_what_waits_and_what_is_in_flight() -> None:
+    mailbox = mailbox_with("a", "bc", "d")
+    mailbox.take()
+    assert repr(mailbox) == "<Mailbox 2 waiting, 1 in flight, 4 bytes>"
+
+
+# Against a model.
+
+
+@dataclass
+class Kept:
+    number: int
+    content: Content
+    attempt: int = 1
+    in_flight: bool = False
+
+
+contents = st.one_of(
+    st.text(max_size=5), st.binary(max_size=5), st.builds(Closed, st.just(1000), st.just(""))
+)
+
+
+class MailboxMachine(RuleBasedStateMachine):
+    """A mailbox is a list of contents, of which the first few are in flight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mailbox = Mailbox()
+        self.kept: list[Kept] = []
+        self.last_number = 0
+
+    def in_flight(self) -> list[Kept]:
+        return [each for each in self.kept if each.in_flight]
+
+    def may_go(self) -> Kept | None:
+        busy = self.in_flight()
+        following = self.kept[len(busy) : len(busy) + 1]
+        if not following or len(busy) >= PIPELINE or any(each.attempt > 1 for each in busy):
+            return None
+        # A redelivery waits until it can travel alone.
+        return None if busy and following[0].attempt > 1 else following[0]
+
+    @rule(some=st.lists(contents, min_size=1, max_size=6))
+    def put(self, some: list[Content]) -> None:
+        for content in some:
+            self.mailbox.put(content)
+            self.last_number += 1
+            self.kept.append(Kept(self.last_number, content))
+
+    @rule()
+    def take(self) -> None:
+        expected, taken = self.may_go(), self.mailbox.take()
+        if expected is None:
+            assert taken is None
+        else:
+            assert taken == (expected.number, expected.attempt, expected.content)
+            expected.in_flight = True
+
+    @rule()
+    def take_all(self) -> None:
+        while self.may_go() is not None:
+            self.take()
+        self.take()
+
+    @precondition(lambda self: self.in_flight())
+    @rule()
+    def ack(self) -> None:
+        done = self.kept.pop(0)
+        assert self.mailbox.ack(done.number, done.attempt) == done.content
+
+    @rule(number=st.integers(-1, 3), attempt=st.integers(-1, 2))
+    def ack_wrongly(self, number: int, attempt: int) -> None:
+        busy = self.in_flight()
+        front = busy[0] if busy else Kept(self.last_number + 1, "")
+        if (number, attempt) != (0, 0) or not busy:
+            with pytest.raises(UnknownDelivery):
+                self.mailbox.ack(front.number + number, front.attempt + attempt)
+
+    @rule()
+    def lose_the_worker(self) -> None:
+        busy = self.in_flight()
+        assert self.mailbox.requeue() == len(busy)
+        for each in busy:
+            each.attempt, each.in_flight = each.attempt + 1, False
+
+    @precondition(lambda self: not self.in_flight())
+    @rule(max_attempts=st.integers(1, 3))
+    def abandon(self, max_attempts: int) -> None:
+        if self.kept and self.kept[0].attempt > max_attempts:
+            gone = self.kept.pop(0)
+            assert self.mailbox.abandon(max_attempts) == (gone.number, gone.content)
+        else:
+            assert self.mailbox.abandon(max_attempts) is None
+
+    @invariant()
+    def keeps_the_same(self) -> None:
+        assert self.mailbox.count == len(self.kept)
+        assert self.mailbox.size == sum(len(each.content) for each in self.kept)
+        assert self.mailbox.is_in_flight == bool(self.in_flight())
+
+
+TestMailboxAgainstItsModel = MailboxMachine.TestCase

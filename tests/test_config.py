@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from holdfast.config import KeeperSettings, ServerSettings, WorkerSettings, from_json, to_json
+
+Settings = KeeperSettings | ServerSettings | WorkerSettings
+
+WORKER = WorkerSettings(
+    control_fd=3,
+    stream_fd=4,
+    handover_fd=5,
+    listen_fd=6,
+    worker=1,
+    generation=2,
+    application="chat:app",
+    first=True,
+)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        KeeperSettings(control_fd=3, max_message=5, close_timeout=0.5),
+        ServerSettings("chät:app", port=80, watch=("src", "templates")),
+        WORKER,
+    ],
+)
+def test_settings_reach_another_process_unchanged(settings: Settings) -> None:
+    assert from_json(type(settings), to_json(settings)) == settings
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        WORKER.worker = 2  # type: ignore[misc]
+
+
+def test_an_application_is_all_a_server_needs_to_be_told() -> None:
+    settings = ServerSettings("chat:app")
+    assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 7777, 2)
+    assert (settings.drain_timeout, settings.develop, settings.watch) == (30.0, False, ())
+
+
+def test_what_a_client_may_take_of_the_keeper_is_limited_by_default() -> None:
+    settings = KeeperSettings(control_fd=3)
+    assert settings.max_message == settings.max_outbound == settings.mailbox_bytes == 1024 * 1024
+    assert settings.mailbox_messages == 64
+    assert settings.close_timeout == 5.0
+    assert settings.max_attempts == 3
+
+
+def test_what_a_worker_may_take_is_limited_by_default() -> None:
+    assert WORKER.drain_timeout == WORKER.lifecycle_timeout == WORKER.request_timeout == 30.0
+    assert (WORKER.keep_alive, WORKER.develop) == (5.0, False)
+
+
+def test_a_process_does_not_start_with_settings_it_does_not_know() -> None:
+    with pytest.raises(TypeError, match="colour"):
+        from_json(KeeperSettings, '{"control_fd": 3, "colour": "red"}')

@@ -1,0 +1,144 @@
+"""What a type checker sees of the façade: listeners are typed by the name of their event.
+
+One run of mypy over one file. A line that ends in `# wrong: words` must have an error with these
+words; no other line may have one.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+LISTENERS = """
+from holdfast import (
+    ActivateEvent,
+    BroadcastChannel,
+    ErrorEvent,
+    FetchEvent,
+    InstallEvent,
+    Response,
+    ServiceWorker,
+    ShutdownEvent,
+    StartupEvent,
+    WebSocketCloseEvent,
+    WebSocketMessageEvent,
+    WebSocketUpgradeEvent,
+)
+
+app = ServiceWorker()
+
+
+@app.on("install")
+def install(event: InstallEvent) -> None: ...
+
+
+@app.on("activate")
+def activate(event: ActivateEvent) -> None: ...
+
+
+@app.on("startup")
+async def startup(event: StartupEvent) -> None: ...
+
+
+@app.on("shutdown")
+async def shutdown(event: ShutdownEvent) -> None: ...
+
+
+@app.on("error")
+def error(event: ErrorEvent) -> None:
+    print(event.error, event.event)
+
+
+@app.on("fetch")
+async def fetch(event: FetchEvent) -> Response:
+    return Response(event.request.url.pathname)
+
+
+@app.on("websocketupgrade")
+async def upgrade(event: WebSocketUpgradeEvent) -> None:
+    connection = event.accept(data={"name": "Ann"}, subprotocol="chat")
+    connection.subscribe("lobby")
+    connection.close("1000")  # wrong: incompatible type "str"
+
+
+@app.on("websocketmessage", on_error="close")
+async def message(event: WebSocketMessageEvent) -> None:
+    event.source.send(event.data)
+    event.source.send(5)  # wrong: incompatible type "int"
+    BroadcastChannel("lobby").post_message({"text": event.data})
+    await event.flush()
+
+
+@app.on("wsmessage")
+def old_name(event: WebSocketMessageEvent) -> None: ...
+
+
+@app.on("websocketclose")
+@app.on("wsclose")
+def close(event: WebSocketCloseEvent) -> None:
+    print(event.code, event.reason, event.was_clean)
+    event.respond_with(Response("too late"))  # wrong: no attribute "respond_with"
+
+
+@app.on("websocketmessage")  # wrong: incompatible type
+async def wrong_event(event: FetchEvent) -> None: ...
+
+
+@app.on("websocketmessage")  # wrong: incompatible type
+def no_event() -> None: ...
+
+
+@app.on("websocketmessage")  # wrong: incompatible type
+def text_only(event: str) -> None: ...
+
+
+@app.on("message")  # wrong: No overload variant
+def no_such_event(event: WebSocketMessageEvent) -> None: ...
+
+
+@app.on("fetch", on_error="stop")  # wrong: No overload variant
+def no_such_word(event: FetchEvent) -> None: ...
+
+
+async def use() -> None:
+    await message(5)  # wrong: incompatible type "int"
+"""
+
+WRONG = {
+    number: words
+    for number, line in enumerate(LISTENERS.splitlines(), 1)
+    for words in re.findall(r"# wrong: (.*)$", line)
+}
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[str]]:
+    """Return what mypy says, by line."""
+    file = tmp_path_factory.mktemp("typing") / "listeners.py"
+    file.write_text(LISTENERS)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    found: dict[int, list[str]] = {}
+    for number, words in re.findall(
+        r"^.*listeners\.py:(\d+): \w+: (.*)$", done.stdout, re.MULTILINE
+    ):
+        found.setdefault(int(number), []).append(words)
+    return found
+
+
+@pytest.mark.parametrize(("line", "words"), WRONG.items())
+def test_a_wrong_listener_is_an_error(
+    findings: dict[int, list[str]], line: int, words: str
+) -> None:
+    assert any(words in said for said in findings.get(line, []))
+
+
+def test_a_right_listener_is_none(findings: dict[int, list[str]]) -> None:
+    assert findings.keys() <= WRONG.keys()
