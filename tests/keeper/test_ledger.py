@@ -1026,6 +1026,8 @@ class LedgerMachine(RuleBasedStateMachine):
         peer.in_flight.remove(delivery)
         client.finish()
         client.in_flight -= 1
+        if not client.in_flight:
+            client.holder = None
         # All hear of it, so that an effect that comes twice, or never, is noticed.
         actions = [wire.PublishText("a", f"{serial}/{delivery.number}"), *actions]
         self.apply(actions)
@@ -1165,8 +1167,6 @@ class LedgerMachine(RuleBasedStateMachine):
             self.follow(command)
         for client in self.clients:
             assert client.written == client.expected
-            if not client.in_flight:
-                client.holder = None
 
     def follow(self, command: do.Command) -> None:
         match command:
