@@ -165,6 +165,14 @@ def test_an_async_listener_is_removed_by_the_function_that_was_registered() -> N
     assert called(app) == []
 
 
+def test_an_object_that_listens_is_removed_by_itself() -> None:
+    # A3.
+    app, counter = ServiceWorker(), Counter()
+    app.add_event_listener("fetch", counter)
+    app.remove_event_listener("fetch", counter)
+    assert called(app) == []
+
+
 @pytest.mark.parametrize("listener", [first, None, 5])
 def test_removing_what_is_not_registered_is_no_error(listener: object) -> None:
     app = ServiceWorker()

@@ -12,15 +12,16 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.flow.server import ROOT, Server, free_port, wait_for
 from websockets.sync.client import connect
+
+from tests.flow.server import ROOT, Server, free_port, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.flow.conftest import Story
 
-VERSIONED = '''from holdfast import Response, ServiceWorker
+VERSIONED = """from holdfast import Response, ServiceWorker
 app = ServiceWorker()
 @app.on("fetch")
 def page(event):
@@ -33,7 +34,7 @@ def join(event):
 @app.on("websocketmessage")
 def answer(event):
     event.source.send("{version}")
-'''
+"""
 
 
 def holdfast(*arguments: str, run: Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -9,10 +9,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.flow.raw import RawClient, client_frame
-from tests.flow.server import is_alive, wait_for
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
+
+from tests.flow.raw import RawClient, client_frame
+from tests.flow.server import is_alive, wait_for
 
 if TYPE_CHECKING:
     from tests.flow.conftest import Story

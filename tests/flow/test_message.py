@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from websockets.sync.client import connect
+
 from tests.flow.raw import CLOSE, PING, PONG, TEXT, RawClient, client_frame
 from tests.flow.server import wait_for
-from websockets.sync.client import connect
 
 if TYPE_CHECKING:
     from tests.flow.conftest import Story

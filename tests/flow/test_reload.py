@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from websockets.sync.client import connect
+
 from tests.flow.raw import RawClient
 from tests.flow.server import is_alive, wait_for
-from websockets.sync.client import connect
 
 if TYPE_CHECKING:
     from tests.flow.conftest import Story

@@ -5,9 +5,10 @@ from __future__ import annotations
 import http.client
 from typing import TYPE_CHECKING
 
+from websockets.sync.client import connect
+
 from tests.flow.raw import CLOSE, TEXT, RawClient, client_frame, handshake
 from tests.flow.server import wait_for
-from websockets.sync.client import connect
 
 if TYPE_CHECKING:
     from tests.flow.conftest import Story

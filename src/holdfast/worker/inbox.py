@@ -12,6 +12,7 @@ listener that never waits costs no task.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections import deque
 from contextvars import copy_context
 from types import coroutine
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from contextvars import Context
     from typing import Any, TypeAlias
 
-    from holdfast.core.connection import Connection
     from holdfast.core.ports import About
     from holdfast.core.scope import ServiceWorker
     from holdfast.wire.messages import Action, Deliver
@@ -153,36 +153,40 @@ class Inbox:
             else:
                 self._ack(delivery, outbox.seal(self._leaving))
                 if source.attachment is not attachment or source.about is not about:
-                    self._keep(source)
+                    self._keep(source.serial, (source.about, source.attachment))
                 return None
-        return Waiting(delivery, event, outbox, outcome)
+        return Waiting(delivery, about, event, outbox, outcome)
 
     async def _end(self, waiting: Waiting) -> None:
         """Run an event that waits, or has failed, to its end."""
-        delivery, event, outbox, outcome = waiting
+        delivery, about, event, outbox, outcome = waiting
+        source = event.source
         try:
             if isinstance(outcome, Suspended):
                 outcome = await outcome.finish()
             if outcome is None:
-                event.source.commit()
-        except AttachmentError as error:
+                source.commit()
+                about = source.about
+        except (AttachmentError, CancelledError) as error:
+            # Cancelled: what the listener waited for was, or the listener itself, by its own code.
             outcome = Failure(error, closes=False)
         actions = outbox.seal(self._leaving)
         if outcome is not None:
             actions = await self._fail(event, outcome)
         self._ack(delivery, actions)
-        self._keep(event.source)
+        # What was flushed before a failure is committed all the same.
+        self._keep(source.serial, (about, source.attachment))
 
     def _ack(self, delivery: Delivery, actions: list[Action]) -> None:
         """Commit."""
         self._acks += 1
         self._link.send(Ack(delivery.connection, delivery.number, delivery.attempt, actions))
 
-    def _keep(self, source: Connection) -> None:
+    def _keep(self, serial: int, kept: Kept) -> None:
         """Remember what the connection keeps from now on, until the keeper has seen it."""
         # Put last: the order of the dictionary is the order of acknowledgements.
-        self._unseen.pop(source.serial, None)
-        self._unseen[source.serial] = (self._acks, (source.about, source.attachment))
+        self._unseen.pop(serial, None)
+        self._unseen[serial] = (self._acks, kept)
 
     def _unseen_by(self, delivery: Delivery) -> Kept | None:
         """What the connection of a delivery keeps, if the keeper had not seen it yet."""
@@ -222,6 +226,7 @@ class Waiting(NamedTuple):
     """An event that did not end at once."""
 
     delivery: Delivery
+    about: bytes | About
     event: Event
     outbox: WireOutbox
     outcome: Failure | Suspended | None

@@ -1,0 +1,279 @@
+"""Deliveries → events → acknowledgements, on a real loop with a link that records."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, cast
+
+from holdfast import ServiceWorker, WebSocketMessageEvent
+from holdfast.core.ports import About
+from holdfast.wire.codec import decode_plain, encode_about, encode_plain
+from holdfast.wire.messages import (
+    Ack,
+    Act,
+    Attach,
+    Close,
+    DeliverClose,
+    DeliverText,
+    SendText,
+)
+from holdfast.worker.host import WorkerHost
+from holdfast.worker.inbox import Inbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import msgspec
+
+    from holdfast.worker.stream_link import StreamLink
+
+ABOUT = encode_about(About("http://localhost/", None, frozenset()))
+
+variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+
+class Link:
+    """Records what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[msgspec.Struct] = []
+
+    def send(self, message: msgspec.Struct) -> None:
+        self.sent.append(message)
+
+    def flush(self) -> None: ...
+    async def drain(self) -> None: ...
+
+    def acks(self, connection: int = 1) -> list[Ack]:
+        return [m for m in self.sent if isinstance(m, Ack) and m.connection == connection]
+
+    def texts(self, connection: int = 1) -> list[str]:
+        """What the connection was sent, in order."""
+        actions = [action for ack in self.acks(connection) for action in ack.actions]
+        return [action.data for action in actions if isinstance(action, SendText)]
+
+
+def text(
+    data: str, number: int = 1, *, connection: int = 1, attachment: bytes = b"", seen: int = 0
+) -> DeliverText:
+    return DeliverText(connection, number, 1, data, ABOUT, attachment, seen)
+
+
+def run(
+    app: ServiceWorker,
+    *batches: Sequence[DeliverText | DeliverClose],
+) -> Link:
+    """Put the batches in, each when all before is acknowledged; return what was sent."""
+
+    async def main() -> Link:
+        link, loop = Link(), asyncio.get_running_loop()
+        host = WorkerHost(1, cast("StreamLink", link), loop)
+        host.be_named(b"12345", b"k" * 32)
+        inbox = Inbox(app, host, cast("StreamLink", link), loop)
+        expected = 0
+        for batch in batches:
+            inbox.put_all(batch)
+            expected += len(batch)
+            async with asyncio.timeout(5):
+                while sum(isinstance(message, Ack) for message in link.sent) < expected:
+                    await asyncio.sleep(0)
+                await host.finish_works()
+        return link
+
+    return asyncio.run(main())
+
+
+def app_with(listener: Callable[[WebSocketMessageEvent], object]) -> ServiceWorker:
+    app = ServiceWorker()
+    app.add_event_listener("websocketmessage", listener)
+    return app
+
+
+def test_acknowledgement_carries_all_that_the_listener_asked_for() -> None:
+    def listener(event: WebSocketMessageEvent) -> None:
+        event.source.send("a")
+        event.source.data = 7
+        event.source.close(4000)
+
+    link = run(app_with(listener), [text("x", 3)])
+    assert link.sent == [
+        Ack(1, 3, 1, [SendText(1, "a"), Close(1, 4000, ""), Attach(1, encode_plain(7))])
+    ]
+
+
+def test_deliveries_of_one_connection_run_one_after_the_other() -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        await asyncio.sleep(0.01 if event.data == "slow" else 0)
+        event.source.send(str(event.data))
+
+    link = run(app_with(listener), [text("slow", 1), text("a", 2), text("b", 3)])
+    assert link.texts() == ["slow", "a", "b"]
+
+
+def test_listener_that_waits_delays_no_other_connection() -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        if event.data == "slow":
+            await asyncio.sleep(0.05)
+
+    link = run(app_with(listener), [text("slow"), text("fast", connection=2)])
+    assert [ack.connection for ack in link.sent if isinstance(ack, Ack)] == [2, 1]
+
+
+def test_delivery_behind_another_sees_what_that_one_changed() -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        await asyncio.sleep(0)
+        event.source.data = (event.source.data or 0) + 1
+        event.source.send(str(event.source.data))
+
+    assert run(app_with(listener), [text("a", 1), text("b", 2)]).texts() == ["1", "2"]
+
+
+def test_delivery_sent_before_the_last_acknowledgement_was_seen_is_not_believed() -> None:
+    def listener(event: WebSocketMessageEvent) -> None:
+        event.source.data = (event.source.data or 0) + 1
+        event.source.send(str(event.source.data))
+
+    # The keeper had seen none of our acknowledgements when it sent the second one.
+    link = run(app_with(listener), [text("a", 1)], [text("b", 2, seen=0)])
+    assert link.texts() == ["1", "2"]
+
+
+def test_delivery_sent_after_the_last_acknowledgement_was_seen_is_believed() -> None:
+    def listener(event: WebSocketMessageEvent) -> None:
+        event.source.data = (event.source.data or 0) + 1
+        event.source.send(str(event.source.data))
+
+    later = text("b", 2, seen=1, attachment=encode_plain(10))
+    assert run(app_with(listener), [text("a", 1)], [later]).texts() == ["1", "11"]
+
+
+def test_event_that_fails_sends_nothing_and_changes_nothing() -> None:
+    def listener(event: WebSocketMessageEvent) -> None:
+        event.source.send(f"{event.source.data} {sorted(event.source.channels)}")
+        if event.data == "bad":
+            event.source.data = "changed"
+            event.source.subscribe("x")
+            raise RuntimeError
+
+    link = run(app_with(listener), [text("bad", 1), text("good", 2)])
+    assert [ack.actions for ack in link.acks()] == [[], [SendText(1, "None []")]]
+
+
+def test_failure_closes_the_connection_where_the_listener_was_registered_so() -> None:
+    def listener(_: WebSocketMessageEvent) -> None:
+        raise RuntimeError
+
+    app = ServiceWorker()
+    app.add_event_listener("websocketmessage", listener, on_error="close")
+    assert run(app, [text("x")]).acks()[0].actions == [Close(1, 1011, "")]
+
+
+def test_data_that_cannot_be_kept_fails_the_event() -> None:
+    def listener(event: WebSocketMessageEvent) -> None:
+        event.source.send("never")
+        event.source.data = {"bad": object()}
+
+    assert run(app_with(listener), [text("x")]).acks()[0].actions == []
+
+
+def test_variable_set_by_one_event_is_not_seen_by_the_next() -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        event.source.send(variable.get())
+        variable.set(str(event.data))
+
+    batch = [text("a", 1), text("b", 2), text("c", connection=2)]
+    link = run(app_with(listener), batch)
+    assert link.texts() + link.texts(2) == ["unset"] * 3
+
+
+def test_variable_is_still_set_after_the_listener_has_waited() -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        variable.set("mine")
+        await asyncio.sleep(0)
+        event.source.send(variable.get())
+
+    assert run(app_with(listener), [text("a")]).texts() == ["mine"]
+
+
+def test_timeouts_and_task_groups_work_in_a_listener() -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        try:
+            async with asyncio.timeout(0.01), asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(10))
+        except TimeoutError:
+            event.source.send(f"{event.data} timed out")
+
+    batch = [text("a"), text("b", connection=2)]
+    link = run(app_with(listener), batch)
+    assert link.texts() + link.texts(2) == ["a timed out", "b timed out"]
+
+
+def test_listener_whose_helper_is_cancelled_fails_and_the_connection_goes_on() -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        if event.data == "bad":
+            helper = asyncio.create_task(asyncio.sleep(10))
+            asyncio.get_running_loop().call_later(0.01, helper.cancel)
+            await helper
+        event.source.send("good")
+
+    link = run(app_with(listener), [text("bad", 1), text("good", 2)])
+    assert [ack.actions for ack in link.acks()] == [[], [SendText(1, "good")]]
+
+
+def test_flush_sends_at_once_and_the_rest_comes_with_the_acknowledgement() -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        event.source.data = 1
+        event.source.send("early")
+        await event.flush()
+        event.source.send("late")
+
+    link = run(app_with(listener), [text("x")])
+    early, late = link.sent
+    assert early == Act([SendText(1, "early"), Attach(1, encode_plain(1))])
+    assert late == Ack(1, 1, 1, [SendText(1, "late")])
+
+
+def test_what_was_flushed_before_a_failure_is_kept() -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        if event.data == "bad":
+            event.source.data = 1
+            await event.flush()
+            raise RuntimeError
+        event.source.send(str(event.source.data))
+
+    assert run(app_with(listener), [text("bad", 1), text("good", 2)]).texts() == ["1"]
+
+
+def test_what_wait_until_work_sends_leaves_at_once_after_the_acknowledgement() -> None:
+    async def later(event: WebSocketMessageEvent) -> None:
+        await asyncio.sleep(0.01)
+        event.source.send("later")
+
+    link = run(app_with(lambda event: event.wait_until(later(event))), [text("x")])
+    assert link.sent == [Ack(1, 1, 1, []), Act([SendText(1, "later")])]
+
+
+def test_close_event_is_dispatched_with_code_reason_and_data() -> None:
+    seen: list[object] = []
+    app = ServiceWorker()
+
+    @app.on("websocketclose")
+    def close(event: object) -> None:
+        seen.append(event)
+
+    closing = DeliverClose(1, 2, 1, 4000, "bye", ABOUT, encode_plain("data"), 0)
+    run(app, [closing])
+    (event,) = seen
+    assert (event.code, event.reason, event.source.data) == (4000, "bye", "data")  # type: ignore[attr-defined]
+
+
+def test_attachment_of_the_acknowledgement_is_what_the_listener_left() -> None:
+    def listener(event: WebSocketMessageEvent) -> None:
+        event.source.data["n"] += 1
+
+    batch = [text("x", attachment=encode_plain({"n": 1}))]
+    (ack,) = run(app_with(listener), batch).acks()
+    (action,) = ack.actions
+    assert isinstance(action, Attach)
+    assert decode_plain(action.attachment) == {"n": 2}
