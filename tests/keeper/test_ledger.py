@@ -92,6 +92,21 @@ def has_dropped(ledger: Ledger, worker: Worker) -> bool:
     return [drop.worker for drop in drops] == [worker.number]
 
 
+# What must not be found in an empty ledger.
+KEPT = (Connection, wire.DeliverText, wire.DeliverClose, Closed)
+
+
+def reachable(root: object) -> list[object]:
+    """Return all that an object keeps in memory."""
+    found, seen = [root], {id(root)}
+    for each in found:
+        for held in gc.get_referents(each):
+            if id(held) not in seen and not isinstance(held, type | ModuleType | FunctionType):
+                seen.add(id(held))
+                found.append(held)
+    return found
+
+
 # Adoption.
 
 
@@ -126,6 +141,13 @@ def test_messages_go_first_to_the_worker_that_handed_the_connection_over() -> No
     ledger, (_, second) = ledger_with(1, 2)
     connection = connect_at(ledger, second)
     send(ledger, connection, "a")
+    assert delivered(ledger) == [(2, 7, 1, 1)]
+
+
+def test_a_connection_may_come_from_a_worker_that_has_been_lost_since() -> None:
+    ledger, (worker, _) = ledger_with(1, 2)
+    ledger.worker_lost(worker)
+    send(ledger, connect_at(ledger, worker), "a")
     assert delivered(ledger) == [(2, 7, 1, 1)]
 
 
@@ -211,6 +233,17 @@ def test_a_connection_is_forgotten_with_the_acknowledgement_of_its_close() -> No
     assert len(ledger) == 0
 
 
+def test_nothing_is_kept_of_a_forgotten_connection() -> None:
+    ledger, (worker,) = ledger_with(1)
+    connection = connect(ledger, 7, wire.Subscribe(7, "room"))
+    send(ledger, connection, "a")
+    ledger.receive_close(connection, 1000, "")
+    ack(ledger, worker, 7, 1, wire.Attach(7, b"state"))
+    ack(ledger, worker, 7, 2)
+    ledger.take_commands()
+    assert not [each for each in reachable(ledger) if isinstance(each, KEPT)]
+
+
 def test_a_forgotten_connection_has_nothing_to_say() -> None:
     ledger, (worker,) = ledger_with(1)
     connection = connect(ledger)
@@ -230,9 +263,9 @@ def test_an_acknowledgement_applies_all_its_actions_in_order() -> None:
     one, other = connect(ledger, 7), connect(ledger, 8)
     send(ledger, one, "a")
     ledger.take_commands()
-    to_other = wire.SendBinary(8, b"y")
+    to_other = wire.SendText(8, "y")
     ack(ledger, worker, 7, 1, wire.SendText(7, "x"), to_other, wire.SendBinary(7, b"z"))
-    writes = [do.WriteMessage(one, "x"), do.WriteMessage(other, b"y"), do.WriteMessage(one, b"z")]
+    writes = [do.WriteMessage(one, "x"), do.WriteMessage(other, "y"), do.WriteMessage(one, b"z")]
     assert ledger.take_commands() == writes
 
 
@@ -625,8 +658,8 @@ def test_what_is_in_flight_at_an_older_generation_is_waited_for() -> None:
     connection = connect(ledger)
     send(ledger, connection, "a", "b")
     ledger.worker_ready(2, 2)
-    ledger.prefer(2)
     ledger.take_commands()
+    ledger.prefer(2)
     send(ledger, connection, "c")
     ack(ledger, old, 7, 1)
     assert ledger.take_commands() == []
@@ -682,9 +715,10 @@ def test_there_is_no_way_back_to_an_older_generation() -> None:
     ledger, _ = ledger_with(1)
     ledger.prefer(2)
     ledger.prefer(1)
-    ledger.take_commands()
+    ledger.worker_ready(2, 1)
+    ledger.worker_ready(3, 2)
     send(ledger, connect(ledger), "a")
-    assert delivered(ledger) == []
+    assert delivered(ledger) == [(3, 7, 1, 1)]
 
 
 def test_preferring_the_same_generation_again_changes_nothing() -> None:
@@ -1287,25 +1321,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
 rooms = st.lists(st.sampled_from("ab"), max_size=2, unique=True)
 
-# What must not be found in an empty ledger.
-KEPT = (Connection, wire.DeliverText, wire.DeliverClose, Closed)
-
 
 def content_of(delivery: Delivery) -> str | bytes | Closed:
     if isinstance(delivery, wire.DeliverClose):
         return Closed(delivery.code, delivery.reason)
     return delivery.data
-
-
-def reachable(root: object) -> list[object]:
-    """Return all that an object keeps in memory."""
-    found, seen = [root], {id(root)}
-    for each in found:
-        for held in gc.get_referents(each):
-            if id(held) not in seen and not isinstance(held, type | ModuleType | FunctionType):
-                seen.add(id(held))
-                found.append(held)
-    return found
 
 
 # A failure takes hypothesis up to five minutes to shrink to something that can be read.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 
 import pytest
@@ -218,6 +219,14 @@ def test_repr_shows_what_waits_and_what_is_in_flight() -> None:
     mailbox = mailbox_with("a", "bc", "d")
     mailbox.take()
     assert repr(mailbox) == "<Mailbox 2 waiting, 1 in flight, 4 bytes>"
+
+
+@pytest.mark.parametrize("contents", [["long" * 99], ["long" * 99, b"", "c"]])
+def test_an_empty_mailbox_keeps_nothing_of_what_it_had(contents: list[Content]) -> None:
+    mailbox = mailbox_with(*contents)
+    for number, _, _ in take_all(mailbox):
+        mailbox.ack(number, 1)
+    assert {type(held) for held in gc.get_referents(mailbox)} <= {type, int, type(None)}
 
 
 # Against a model.

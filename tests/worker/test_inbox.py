@@ -38,11 +38,18 @@ class Link:
 
     def __init__(self) -> None:
         self.sent: list[msgspec.Struct] = []
+        self.flushed: list[int] = []  # how many had been sent at each flush of something new
 
     def send(self, message: msgspec.Struct) -> None:
         self.sent.append(message)
 
-    def flush(self) -> None: ...
+    def collect(self, message: msgspec.Struct) -> None:
+        self.sent.append(message)
+
+    def flush(self) -> None:
+        if self.sent and self.flushed[-1:] != [len(self.sent)]:
+            self.flushed.append(len(self.sent))
+
     async def drain(self) -> None: ...
 
     def acks(self, connection: int = 1) -> list[Ack]:
@@ -63,11 +70,14 @@ def text(
 def run(
     app: ServiceWorker,
     *batches: Sequence[DeliverText | DeliverClose],
+    link: Link | None = None,
 ) -> Link:
     """Put the batches in, each when all before is acknowledged; return what was sent."""
 
+    link = link or Link()
+
     async def main() -> Link:
-        link, loop = Link(), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         host = WorkerHost(1, cast("StreamLink", link), loop)
         host.be_named(b"12345", b"k" * 32)
         inbox = Inbox(app, host, cast("StreamLink", link), loop)
@@ -118,6 +128,18 @@ def test_listener_that_waits_delays_no_other_connection() -> None:
 
     link = run(app_with(listener), [text("slow"), text("fast", connection=2)])
     assert [ack.connection for ack in link.sent if isinstance(ack, Ack)] == [2, 1]
+
+
+def test_acknowledgement_does_not_wait_for_the_next_event_of_its_connection() -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        await asyncio.sleep(0)
+        if event.data == "second":
+            assert link.flushed == [1], "the first one has left"
+
+    app = app_with(listener)
+    link = Link()
+    run(app, [text("first", 1), text("second", 2)], link=link)
+    assert len(link.acks()) == 2
 
 
 def test_delivery_behind_another_sees_what_that_one_changed() -> None:

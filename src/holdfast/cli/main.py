@@ -137,8 +137,8 @@ def _table(status: dict[str, Any]) -> str:
         f"  keeper        pid {status['keeper']['pid']:<8} {status['keeper']['state']}",
     ]
     rows += [
-        f"  worker        pid {worker['pid']:<8} {worker['state']}, generation {worker['generation']}"
-        for worker in status["workers"]
+        f"  worker        pid {each['pid']:<8} {each['state']}, generation {each['generation']}"
+        for each in status["workers"]
     ]
     counts = ("connections", "waiting", "accepted", "deliveries", "redeliveries", "quarantined")
     rows += [f"  {name:<13} {status[name]}" for name in counts]

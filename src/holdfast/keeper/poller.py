@@ -1,17 +1,18 @@
-"""The keeper's own epoll set, hung into the event loop as one descriptor.
+"""The keeper's event loop: one epoll set, one turn after another.
 
-Shell. Private. asyncio's `add_reader` keeps a handle, a callback and a watcher per descriptor
-(0.85 KB with uvloop); a bare epoll set keeps none. It also hands over everything that is ready in
-one call, which is what makes one write per socket and turn possible.
+Shell. Private. Not asyncio's: `add_reader` keeps a handle, a callback and a watcher per descriptor
+(0.85 KB with uvloop) where a bare epoll set keeps nothing, and hands descriptors over one at a
+time, where this hands over all that are ready and then ends the turn. That is what makes one
+write per socket and turn possible.
 """
 
 from __future__ import annotations
 
 import select
+import time
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
 __all__ = ["READABLE", "WRITABLE", "Poller", "Target"]
@@ -41,9 +42,7 @@ class Poller:
         self._end_turn = end_turn
         # By descriptor: the kernel gives the lowest free number, so the list stays dense.
         self._targets: list[Target | None] = []
-
-    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.add_reader(self._epoll.fileno(), self.turn)
+        self._is_running = False
 
     def watch(self, fd: int, target: Target, events: int = READABLE) -> None:
         while len(self._targets) <= fd:
@@ -60,8 +59,9 @@ class Poller:
         self._targets[fd] = None
         self._epoll.unregister(fd)
 
-    def turn(self) -> None:
-        for fd, events in self._epoll.poll(0, MAX_EVENTS):
+    def turn(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds for descriptors to be ready, and serve those that are."""
+        for fd, events in self._epoll.poll(timeout, MAX_EVENTS):
             # A target earlier in this turn may have ended this one; its number cannot have been
             # used again yet unless a new descriptor came in, and that one is then asked too
             # early, finds nothing to read, and waits.
@@ -69,3 +69,52 @@ class Poller:
             if target is not None:
                 target.on_ready(events)
         self._end_turn()
+
+    def run(self, tick: Callable[[float], None], interval: float) -> None:
+        """Turn until `stop`, and call `tick` with the time every `interval` seconds."""
+        self._is_running = True
+        due = time.monotonic()
+        while self._is_running:
+            now = time.monotonic()
+            if now >= due:
+                due = now + interval
+                tick(now)
+            self.turn(due - now)
+
+    def stop(self) -> None:
+        """End `run` with this turn."""
+        self._is_running = False
+
+    # --- links/control.py:Watcher, for the few descriptors that want callbacks -------------------
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        self.watch(fd, _Callbacks(callback))
+
+    def remove_reader(self, fd: int) -> None:
+        self.forget(fd)
+
+    def add_writer(self, fd: int, callback: Callable[[], None]) -> None:
+        target = self._targets[fd]
+        assert isinstance(target, _Callbacks)
+        target.on_writable = callback
+        self.change(fd, READABLE | WRITABLE)
+
+    def remove_writer(self, fd: int) -> None:
+        target = self._targets[fd]
+        if isinstance(target, _Callbacks) and target.on_writable is not None:
+            target.on_writable = None
+            self.change(fd, READABLE)
+
+
+class _Callbacks:
+    """A target with a callback per direction."""
+
+    def __init__(self, on_readable: Callable[[], None]) -> None:
+        self._on_readable = on_readable
+        self.on_writable: Callable[[], None] | None = None
+
+    def on_ready(self, events: int) -> None:
+        if events & WRITABLE and self.on_writable is not None:
+            self.on_writable()
+        if events & ~WRITABLE:
+            self._on_readable()

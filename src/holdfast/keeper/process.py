@@ -1,4 +1,4 @@
-"""The keeper process: `python -m holdfast.keeper.process SETTINGS`.
+"""The keeper process: `python -m holdfast.keeper.process SETTINGS PARENT`.
 
 Shell. Private. Started by the supervisor, told what to do over the control link, gone when the
 supervisor is.
@@ -6,7 +6,6 @@ supervisor is.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import os
@@ -33,24 +32,28 @@ KEY_BYTES = 32
 
 
 class Keeper:
-    """The switchboard on a loop, under a supervisor."""
+    """The switchboard under a supervisor."""
 
-    def __init__(self, settings: KeeperSettings, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.is_over = asyncio.Event()
+    def __init__(self, settings: KeeperSettings) -> None:
+        # Without a data directory a node is as old as its keeper, and so are the ids it made.
+        node, key = secrets.token_bytes(NODE_BYTES), secrets.token_bytes(KEY_BYTES)
+        self._switchboard = Switchboard(settings, node, key, self._report)
+        poller = self._switchboard.poller
         self._control: ControlLink[control.ToKeeper] = ControlLink(
             socket.socket(fileno=settings.control_fd),
             control.ToKeeper,
-            loop,
+            poller,
             on_message=self._obey,
-            on_lost=self.is_over.set,
+            on_lost=poller.stop,
         )
-        # Without a data directory a node is as old as its keeper, and so are the ids it made.
-        node, key = secrets.token_bytes(NODE_BYTES), secrets.token_bytes(KEY_BYTES)
-        self._switchboard = Switchboard(settings, node, key, self._control.send)
-        self._switchboard.poller.attach(loop)
-        self._tick()
-        self._control.send(control.Ready())
+
+    def run(self) -> None:
+        """Serve until the supervisor is gone."""
+        self._report(control.Ready())
+        self._switchboard.poller.run(self._switchboard.tick, TICK)
+
+    def _report(self, message: control.FromKeeper) -> None:
+        self._control.send(message)
 
     def _obey(self, message: control.ToKeeper, fds: list[int]) -> None:
         switchboard = self._switchboard
@@ -62,19 +65,7 @@ class Keeper:
         elif isinstance(message, control.CloseAll):
             switchboard.close_all(message.code, message.reason)
         else:
-            self._control.send(switchboard.status())
-
-    def _tick(self) -> None:
-        self._switchboard.tick(self._loop.time())
-        self._loop.call_later(TICK, self._tick)
-
-
-async def run(settings: KeeperSettings) -> None:
-    loop = asyncio.get_running_loop()
-    # The terminal's Ctrl-C reaches the whole group; when to stop is the supervisor's decision.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, lambda: None)
-    await Keeper(settings, loop).is_over.wait()
+            self._report(switchboard.status())
 
 
 def main() -> None:
@@ -82,16 +73,14 @@ def main() -> None:
     settings = from_json(KeeperSettings, sys.argv[1])
     keep_from_children(settings.control_fd)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # The terminal's Ctrl-C reaches the whole group; when to stop is the supervisor's decision.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     # Nothing in the keeper refers to itself for long, so the collector finds nothing; but at its
     # default it looks at the young objects once per 700 messages of a turn (15 % of the CPU).
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(run(settings))
-    else:
-        uvloop.run(run(settings))
+    Keeper(settings).run()
     # Clients get a TCP close from the kernel; nothing is left to do in order.
     os._exit(0)
 

@@ -89,11 +89,9 @@ class Switchboard:
 
     def prefer(self, generation: int) -> None:
         self._ledger.prefer(generation)
-        self.end_turn()
 
     def close_all(self, code: int, reason: str) -> None:
         self._ledger.close_all(code, reason)
-        self.end_turn()
 
     def status(self) -> control.KeeperStatus:
         counts = self._ledger.counts
@@ -108,7 +106,6 @@ class Switchboard:
 
     def tick(self, now: float) -> None:
         self._sockets.tick(now)
-        self.end_turn()
 
     # --- one turn -------------------------------------------------------------------------------
 

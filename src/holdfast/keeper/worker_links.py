@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WorkerLink"]
 
-# Just below 128 KiB, from where malloc maps and unmaps fresh pages for each read.
-READ_SIZE = 120 * 1024
+# Well below 128 KiB, from where malloc maps and unmaps fresh pages for each read.
+READ_SIZE = 64 * 1024
 SERIAL_BYTES = 8
 
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from holdfast.core.errors import BrokenWire
 from holdfast.wire.control import ControlDecoder, encode_control
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
 
     from holdfast.wire.control import Message
 
-__all__ = ["MAX_PACKET", "ControlLink", "control_pair"]
+__all__ = ["MAX_PACKET", "ControlLink", "Watcher", "control_pair"]
 
 log = logging.getLogger("holdfast.links")
 
@@ -31,12 +30,22 @@ MAX_PACKET = 128 * 1024  # bytes
 MAX_DESCRIPTORS = 8
 
 
+class Watcher(Protocol):
+    """What tells when a descriptor is ready: any asyncio event loop, or the keeper's poller."""
+
+    def add_reader(self, fd: int, callback: Callable[[], None], /) -> object: ...
+    def remove_reader(self, fd: int, /) -> object: ...
+    def add_writer(self, fd: int, callback: Callable[[], None], /) -> object: ...
+    def remove_writer(self, fd: int, /) -> object: ...
+
+
 class ControlLink(Generic[T]):
-    """One end of a control link, read on the running event loop.
+    """One end of a control link.
 
     Args:
         end: the socket; owned from here on.
         messages: the union of what may come.
+        watcher: tells when the socket is ready.
         on_message: called with each message and the descriptors that came with it.
         on_lost: called once when the other end is gone.
     """
@@ -45,7 +54,7 @@ class ControlLink(Generic[T]):
         self,
         end: socket.socket,
         messages: object,
-        loop: asyncio.AbstractEventLoop,
+        watcher: Watcher,
         *,
         on_message: Callable[[T, list[int]], None],
         on_lost: Callable[[], None],
@@ -53,11 +62,11 @@ class ControlLink(Generic[T]):
         self._end = end
         self._end.setblocking(False)
         self._decoder: ControlDecoder[T] = ControlDecoder(messages)
-        self._loop = loop
+        self._watcher = watcher
         self._on_message = on_message
         self._on_lost = on_lost
         self._unsent: list[tuple[bytes, list[int]]] = []
-        loop.add_reader(end.fileno(), self._read)
+        watcher.add_reader(end.fileno(), self._read)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send a message, with copies of `fds`; the caller may close its own at once.
@@ -70,8 +79,8 @@ class ControlLink(Generic[T]):
 
     def close(self) -> None:
         if self._end.fileno() >= 0:
-            self._loop.remove_reader(self._end.fileno())
-            self._loop.remove_writer(self._end.fileno())
+            self._watcher.remove_reader(self._end.fileno())
+            self._watcher.remove_writer(self._end.fileno())
             self._end.close()
         for _, fds in self._unsent:
             _close_all(fds)
@@ -101,14 +110,14 @@ class ControlLink(Generic[T]):
             try:
                 socket.send_fds(self._end, [packet], fds)
             except BlockingIOError:
-                self._loop.add_writer(self._end.fileno(), self._write)
+                self._watcher.add_writer(self._end.fileno(), self._write)
                 return
             except OSError:
                 pass  # The other end is gone; reading will tell.
             _close_all(fds)
             del self._unsent[0]
         if self._end.fileno() >= 0:
-            self._loop.remove_writer(self._end.fileno())
+            self._watcher.remove_writer(self._end.fileno())
 
 
 def control_pair() -> tuple[socket.socket, socket.socket]:

@@ -71,9 +71,9 @@ class Inbox:
         # its next delivery; in the order of our acknowledgements, whose count comes first.
         self._unseen: dict[int, tuple[int, Kept]] = {}
         self._acks = 0
-        self._has_runner = False
-        # The loop itself keeps only weak references to tasks.
-        self._runners: set[asyncio.Task[None]] = set()
+        self._runner: asyncio.Task[None] | None = None
+        # Runners that became the tasks of events that wait.
+        self._waiting: set[asyncio.Task[None]] = set()
 
     def put_all(self, deliveries: Iterable[Delivery]) -> None:
         """Run deliveries, each as soon as its connection is free."""
@@ -87,15 +87,22 @@ class Inbox:
                 behind[serial] = deque((delivery,))
             else:
                 waiting.append(delivery)
-        if not self._has_runner:
+        if self._runner is None:
             self._start_runner()
 
     def _start_runner(self) -> None:
-        self._has_runner = bool(self._ready)
-        if self._has_runner:
-            task = self._loop.create_task(self._run())
-            self._runners.add(task)
-            task.add_done_callback(self._runners.discard)
+        # Kept: the loop itself keeps only weak references to tasks.
+        self._runner = self._loop.create_task(self._run()) if self._ready else None
+
+    def _become_event(self) -> None:
+        """The runner belongs to an event from here on; another takes what is ready."""
+        task = self._runner
+        assert task is not None
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+        # What ended before does not wait for it.
+        self._link.flush()
+        self._start_runner()
 
     async def _run(self) -> None:
         """Take what is ready, until nothing is or until a listener waits."""
@@ -112,8 +119,11 @@ class Inbox:
                 if done is not None:
                     if not is_event:
                         is_event = True
-                        self._start_runner()
+                        self._become_event()
                     await _drive(self._end(done), context)
+                if is_event:
+                    # The next one may wait for long; this one is done.
+                    self._link.flush()
                 waiting = behind[delivery.connection]
                 if not waiting:
                     break
@@ -121,9 +131,9 @@ class Inbox:
                 delivery = waiting.popleft()
                 kept = self._unseen_by(delivery) if self._unseen else None
             del behind[delivery.connection]
+        self._link.flush()
         if not is_event:
-            self._has_runner = False
-            self._link.flush()
+            self._runner = None
 
     def _handle(self, delivery: Delivery, kept: Kept | None) -> Waiting | None:
         """Run one event as far as it goes without waiting; return the rest of it, if any."""
@@ -180,7 +190,8 @@ class Inbox:
     def _ack(self, delivery: Delivery, actions: list[Action]) -> None:
         """Commit."""
         self._acks += 1
-        self._link.send(Ack(delivery.connection, delivery.number, delivery.attempt, actions))
+        # Flushed at the end of `_run`, or when it becomes an event's.
+        self._link.collect(Ack(delivery.connection, delivery.number, delivery.attempt, actions))
 
     def _keep(self, serial: int, kept: Kept) -> None:
         """Remember what the connection keeps from now on, until the keeper has seen it."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamLink"]
 
-# Just below 128 KiB, from where malloc maps and unmaps fresh pages for each read.
-READ_SIZE = 120 * 1024
+# Well below 128 KiB, from where malloc maps and unmaps fresh pages for each read.
+READ_SIZE = 64 * 1024
 
 
 class StreamLink:
@@ -48,6 +48,7 @@ class StreamLink:
         self._encoder = BatchEncoder()
         self._messages: list[msgspec.Struct] = []
         self._unsent = bytearray()
+        self._is_flush_due = False
         self._is_open = True
         self._drained: asyncio.Future[None] | None = None
         os.set_blocking(fd, False)
@@ -55,12 +56,18 @@ class StreamLink:
 
     def send(self, message: msgspec.Struct) -> None:
         """Have the message sent at the end of this turn of the loop."""
-        if not self._messages:
+        if not self._is_flush_due:
+            self._is_flush_due = True
             self._loop.call_soon(self.flush)
+        self._messages.append(message)
+
+    def collect(self, message: msgspec.Struct) -> None:
+        """Have the message sent by a `flush` that the caller promises for this turn."""
         self._messages.append(message)
 
     def flush(self) -> None:
         """Send now what was collected in this turn."""
+        self._is_flush_due = False
         if not self._messages:
             return
         messages, self._messages = self._messages, []
