@@ -86,7 +86,10 @@ def run(
             inbox.put_all(batch)
             expected += len(batch)
             async with asyncio.timeout(5):
-                while sum(isinstance(message, Ack) for message in link.sent) < expected:
+                while (
+                    sum(message.count for message in link.sent if isinstance(message, Ack))
+                    < expected
+                ):
                     await asyncio.sleep(0)
                 await host.finish_works()
         return link
@@ -108,7 +111,7 @@ def test_acknowledgement_carries_all_that_the_listener_asked_for() -> None:
 
     link = run(app_with(listener), [text("x", 3)])
     assert link.sent == [
-        Ack(1, 3, 1, [SendText(1, "a"), Close(1, 4000, ""), Attach(1, encode_plain(7))])
+        Ack(1, 3, 1, [SendText(1, "a"), Close(1, 4000, ""), Attach(1, encode_plain(7))], 1)
     ]
 
 
@@ -128,6 +131,29 @@ def test_listener_that_waits_delays_no_other_connection() -> None:
 
     link = run(app_with(listener), [text("slow"), text("fast", connection=2)])
     assert [ack.connection for ack in link.sent if isinstance(ack, Ack)] == [2, 1]
+
+
+def test_events_of_one_connection_that_end_in_one_turn_are_acknowledged_together() -> None:
+    def listener(event: WebSocketMessageEvent) -> None:
+        event.source.send(str(event.data))
+
+    link = run(app_with(listener), [text("a", 1), text("b", 2), text("c", 1, connection=2)])
+    assert link.sent == [
+        Ack(1, 2, 1, [SendText(1, "a"), SendText(1, "b")], 2),
+        Ack(2, 1, 1, [SendText(2, "c")], 1),
+    ]
+
+
+def test_event_that_waits_is_acknowledged_behind_those_before_it() -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        if event.data == "wait":
+            await asyncio.sleep(0)
+        event.source.send(str(event.data))
+
+    batch = [text("a", 1), text("b", 2), text("wait", 3), text("c", 4)]
+    acks = run(app_with(listener), batch).acks()
+    assert [(ack.number, ack.count) for ack in acks] == [(2, 2), (3, 1), (4, 1)]
+    assert [len(ack.actions) for ack in acks] == [2, 1, 1]
 
 
 def test_acknowledgement_does_not_wait_for_the_next_event_of_its_connection() -> None:
@@ -253,7 +279,7 @@ def test_flush_sends_at_once_and_the_rest_comes_with_the_acknowledgement() -> No
     link = run(app_with(listener), [text("x")])
     early, late = link.sent
     assert early == Act([SendText(1, "early"), Attach(1, encode_plain(1))])
-    assert late == Ack(1, 1, 1, [SendText(1, "late")])
+    assert late == Ack(1, 1, 1, [SendText(1, "late")], 1)
 
 
 def test_what_was_flushed_before_a_failure_is_kept() -> None:
@@ -273,7 +299,7 @@ def test_what_wait_until_work_sends_leaves_at_once_after_the_acknowledgement() -
         event.source.send("later")
 
     link = run(app_with(lambda event: event.wait_until(later(event))), [text("x")])
-    assert link.sent == [Ack(1, 1, 1, []), Act([SendText(1, "later")])]
+    assert link.sent == [Ack(1, 1, 1, [], 1), Act([SendText(1, "later")])]
 
 
 def test_close_event_is_dispatched_with_code_reason_and_data() -> None:

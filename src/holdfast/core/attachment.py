@@ -37,19 +37,15 @@ class Attachment:
         self._original = value
         self.value = value
 
-    def is_surely_unchanged(self) -> bool:
-        """True for a scalar that nobody replaced: it cannot have changed in place."""
-        return self.value is self._original and type(self._original) in _SCALARS
-
     def changed(self, encode: Callable[[object], bytes], limit: int) -> bytes | None:
         """Return the new encoding, or None if nothing changed.
 
         Raises:
             AttachmentError: the value is not plain data, or over `limit` bytes.
         """
-        if self.is_surely_unchanged():
-            return None
         value = self.value
+        if value is self._original and type(value) in _SCALARS:
+            return None  # It cannot have changed in place.
         try:
             encoded = encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -152,7 +152,7 @@ class Connection:
             AttachmentError: the new value cannot be kept.
         """
         opened = self._opened
-        if opened is None or opened.is_surely_unchanged():
+        if opened is None:
             return
         host = self._outbox.host
         encoded = opened.changed(host.encode, host.attachment_limit)

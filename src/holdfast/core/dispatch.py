@@ -68,7 +68,7 @@ class Suspended:
         outcome: Failure | Suspended | None = self
         while isinstance(outcome, Suspended):
             failure = yield from outcome._end_listener()
-            outcome = _go_on(outcome._event, outcome._rest, failure)
+            outcome = begin(outcome._event, outcome._rest, failure)
         return outcome
 
     def _end_listener(self) -> Generator[Any, Any, Failure | None]:
@@ -87,24 +87,20 @@ class Suspended:
             return self._failure or Failure(error, closes=self._listener.on_error == "close")
 
 
-def begin(event: ExtendableEvent, listeners: Sequence[Listener]) -> Failure | Suspended | None:
-    """Run the listeners until all have returned or one waits.
-
-    A listener that raises does not keep the others from running (DOM, "inner invoke"), but the
-    event as a whole has failed: the outcome is the first failure.
-    """
-    return _go_on(event, iter(listeners), None)
-
-
 async def dispatch(event: ExtendableEvent, listeners: Sequence[Listener]) -> Failure | None:
     """Run every listener to its end; return the first failure."""
-    outcome = begin(event, listeners)
+    outcome = begin(event, iter(listeners))
     return await outcome.finish() if isinstance(outcome, Suspended) else outcome
 
 
-def _go_on(
-    event: ExtendableEvent, listeners: Iterator[Listener], failure: Failure | None
+def begin(
+    event: ExtendableEvent, listeners: Iterator[Listener], failure: Failure | None = None
 ) -> Failure | Suspended | None:
+    """Run the listeners until all have returned or one waits.
+
+    A listener that raises does not keep the others from running (DOM, "inner invoke"), but the
+    event as a whole has failed: the outcome is the first failure, or `failure`.
+    """
     for listener in listeners:
         try:
             running = listener.call(event)

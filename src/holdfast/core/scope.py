@@ -59,7 +59,8 @@ class ServiceWorker:
     """
 
     def __init__(self) -> None:
-        self._listeners: dict[str, tuple[Listener, ...]] = dict.fromkeys(EVENT_TYPES, ())
+        self.registered: dict[str, tuple[Listener, ...]] = dict.fromkeys(EVENT_TYPES, ())
+        """For hosts: the listeners by event type, in order."""
         self.registration = Registration()
 
     def add_event_listener(
@@ -80,9 +81,9 @@ class ServiceWorker:
         name = _event_type(type)
         if on_error not in ("continue", "close"):
             raise ValueError(f"on_error is 'continue' or 'close', not {on_error!r}")
-        present = self._listeners[name]
+        present = self.registered[name]
         if all(known.registered != listener for known in present):
-            self._listeners[name] = (*present, Listener(_callable(listener), listener, on_error))
+            self.registered[name] = (*present, Listener(_callable(listener), listener, on_error))
 
     def remove_event_listener(self, type: str, listener: object) -> None:
         """Undo `add_event_listener`. A listener that is not registered is no error.
@@ -91,8 +92,8 @@ class ServiceWorker:
             ValueError: there is no such event.
         """
         name = _event_type(type)
-        present = self._listeners[name]
-        self._listeners[name] = tuple(known for known in present if known.registered != listener)
+        present = self.registered[name]
+        self.registered[name] = tuple(known for known in present if known.registered != listener)
 
     @overload
     def on(
@@ -141,10 +142,6 @@ class ServiceWorker:
             return listener
 
         return register
-
-    def listeners(self, type: str) -> tuple[Listener, ...]:
-        """For hosts: the listeners of one event type, in order."""
-        return self._listeners[type]
 
 
 def _event_type(name: str) -> str:

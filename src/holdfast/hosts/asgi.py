@@ -112,7 +112,7 @@ class HttpSide:
     async def _dispatch(self, event: RequestEvent, outbox: Outbox) -> Response | Upgrade | None:
         """Run the listeners; commit, unless an Upgrade is returned, whose handover commits."""
         current_outbox.set(outbox)
-        answer = await dispatch_request(event, self._app.listeners(event.type))
+        answer = await dispatch_request(event, self._app.registered[event.type])
         if isinstance(answer, Upgrade):
             answer = _commit_attachment(answer)
         if isinstance(answer, Failure):

@@ -30,7 +30,7 @@ async def report_failure(
 ) -> None:
     """Log `error` as raised by `what`, and tell the application's `error` listeners."""
     log.error("%s raised %s", what, type(error).__name__, exc_info=error)
-    listeners = app.listeners("error")
+    listeners = app.registered["error"]
     if not listeners:
         return
     outbox = host.new_outbox()

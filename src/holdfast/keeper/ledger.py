@@ -216,13 +216,14 @@ class Ledger:
         if connection is None or connection.worker is not worker:
             self._refuse_ack(worker, f"for {ack.connection:#x}, a connection it does not have")
             return
+        count = ack.count
         try:
-            content = connection.mailbox.ack(ack.number, ack.attempt)
+            content = connection.mailbox.ack(ack.number, ack.attempt, count)
         except UnknownDelivery as error:
             self._refuse_ack(worker, f"wrongly: {error}")
             return
-        worker.load -= 1
-        worker.acks += 1
+        worker.load -= count
+        worker.acks += count
         for action in ack.actions:
             # By far the most common: a reply to whoever sent the message.
             if type(action) is wire.SendText and action.connection == connection.serial:

@@ -107,16 +107,23 @@ class Mailbox:
         self.size = len(content)
         return self._oldest
 
-    def ack(self, number: int, attempt: int) -> Content:
-        """Forget the oldest delivery in flight, and return it: its worker has finished with it.
+    def ack(self, number: int, attempt: int, count: int = 1) -> Content:
+        """Forget the `count` oldest deliveries in flight, whose last is `number`: their worker
+        has finished with them. Return the last one.
 
         Raises:
-            UnknownDelivery: it is another one; nothing is forgotten.
+            UnknownDelivery: they are others; nothing is forgotten.
         """
         expected = 1 if self._attempts is None else self._attempts[0]
-        if not self._in_flight or number != self._oldest or attempt != expected:
+        if (
+            not 0 < count <= self._in_flight
+            or number != self._oldest + count - 1
+            or attempt != expected
+        ):
             raise UnknownDelivery(number, attempt)
-        self._in_flight -= 1
+        self._in_flight -= count
+        for _ in range(count - 1):
+            self._pop()
         return self._pop()
 
     def requeue(self) -> int:

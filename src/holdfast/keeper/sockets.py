@@ -172,10 +172,12 @@ class Sockets:
             return
         except OSError:
             data = b""
-        if not data:
-            self._vanish(sock)
-        elif sock.stage < FINISHING:
+        if sock.stage >= FINISHING and data:
+            return  # What still comes is thrown away.
+        if data:
             self._receive(sock, data)
+        else:
+            self._vanish(sock)
 
     def _receive(self, sock: Socket, data: bytes) -> None:
         decoder = sock.decoder

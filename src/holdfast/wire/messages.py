@@ -121,12 +121,17 @@ class Ready(Struct, frozen=True, array_like=True, tag=5):
 
 
 class Ack(Struct, frozen=True, array_like=True, tag=2, gc=False):
-    """The commit point: apply the actions, all of them, and forget the delivery."""
+    """The commit point: apply the actions, all of them, and forget the deliveries.
+
+    It covers `count` deliveries, the last of which is `number`, that ended in one turn: they are
+    committed together. More than one only at their first attempt.
+    """
 
     connection: int
     number: int
     attempt: int
     actions: list[Action]
+    count: int
 
 
 class Act(Struct, frozen=True, array_like=True, tag=3, gc=False):

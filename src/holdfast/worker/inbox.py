@@ -59,7 +59,7 @@ class Inbox:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._app = app
-        self._listeners = app.listeners
+        self._registered = app.registered
         self._host = host
         self._leaving = host.leaving
         self._link = link
@@ -106,43 +106,60 @@ class Inbox:
 
     async def _run(self) -> None:
         """Take what is ready, until nothing is or until a listener waits."""
-        behind, ready, handle = self._behind, self._ready, self._handle
+        ready, handle = self._ready, self._handle
         is_event = False
         while ready and not is_event:
             delivery = ready.popleft()
-            kept = self._unseen_by(delivery) if self._unseen else None
+            waiting: deque[Delivery] | None = None
+            actions: list[Action] = []
+            count = 0  # events of this connection that ended without an acknowledgement yet
             while True:
                 # A context of its own per event: or a variable that one listener sets would be
                 # seen by the next.
                 context = copy_context()
-                done = context.run(handle, delivery, kept)
-                if done is not None:
+                done = context.run(handle, delivery)
+                if type(done) is list:
+                    actions = actions + done if count else done
+                    count += 1
+                else:
+                    assert isinstance(done, Waiting)
+                    if count:
+                        # Those before it, the last of which has the number before.
+                        serial, number = delivery.connection, delivery.number - 1
+                        self._link.collect(Ack(serial, number, 1, actions, count))
+                        count = 0
                     if not is_event:
                         is_event = True
                         self._become_event()
                     await _drive(self._end(done), context)
+                waiting = self._behind[delivery.connection]
+                if count and (not waiting or is_event or delivery.attempt > 1):
+                    serial, number, attempt = delivery.connection, delivery.number, delivery.attempt
+                    self._link.collect(Ack(serial, number, attempt, actions, count))
+                    count = 0
                 if is_event:
                     # The next one may wait for long; this one is done.
                     self._link.flush()
-                waiting = behind[delivery.connection]
                 if not waiting:
                     break
-                # Sent before the one in front had ended, so it cannot know what that one changed.
                 delivery = waiting.popleft()
-                kept = self._unseen_by(delivery) if self._unseen else None
-            del behind[delivery.connection]
+            del self._behind[delivery.connection]
         self._link.flush()
         if not is_event:
             self._runner = None
 
-    def _handle(self, delivery: Delivery, kept: Kept | None) -> Waiting | None:
-        """Run one event as far as it goes without waiting; return the rest of it, if any."""
+    def _handle(self, delivery: Delivery) -> list[Action] | Waiting:
+        """Run one event as far as it goes without waiting; return what it asked for."""
         outbox = WireOutbox(self._host)
         current_outbox.set(outbox)
-        about, attachment = kept or (delivery.about, delivery.attachment)
+        about: bytes | About = delivery.about
+        attachment = delivery.attachment
+        if self._unseen:
+            about, attachment = self._unseen_by(delivery) or (about, attachment)
         event: Event
         if isinstance(delivery, DeliverClose):
             event = _close_event(outbox, delivery, about, attachment)
+            listeners = self._registered["websocketclose"]
         else:
             event = WebSocketMessageEvent(
                 outbox,
@@ -153,7 +170,8 @@ class Inbox:
                 delivery.number,
                 delivery.attempt,
             )
-        outcome = begin(event, self._listeners(event.type))
+            listeners = self._registered["websocketmessage"]
+        outcome = begin(event, iter(listeners))
         if outcome is None:
             source = event.source
             try:
@@ -161,10 +179,10 @@ class Inbox:
             except AttachmentError as error:
                 outcome = Failure(error, closes=False)
             else:
-                self._ack(delivery, outbox.seal(self._leaving))
+                self._acks += 1
                 if source.attachment is not attachment or source.about is not about:
                     self._keep(source.serial, (source.about, source.attachment))
-                return None
+                return outbox.seal(self._leaving)
         return Waiting(delivery, about, event, outbox, outcome)
 
     async def _end(self, waiting: Waiting) -> None:
@@ -183,15 +201,10 @@ class Inbox:
         actions = outbox.seal(self._leaving)
         if outcome is not None:
             actions = await self._fail(event, outcome)
-        self._ack(delivery, actions)
+        self._acks += 1
+        self._link.collect(Ack(source.serial, delivery.number, delivery.attempt, actions, 1))
         # What was flushed before a failure is committed all the same.
         self._keep(source.serial, (about, source.attachment))
-
-    def _ack(self, delivery: Delivery, actions: list[Action]) -> None:
-        """Commit."""
-        self._acks += 1
-        # Flushed at the end of `_run`, or when it becomes an event's.
-        self._link.collect(Ack(delivery.connection, delivery.number, delivery.attempt, actions))
 
     def _keep(self, serial: int, kept: Kept) -> None:
         """Remember what the connection keeps from now on, until the keeper has seen it."""

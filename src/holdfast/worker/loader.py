@@ -98,7 +98,7 @@ async def run_event(
     current_outbox.set(outbox)
     try:
         async with asyncio.timeout(timeout):
-            failure = await dispatch(event, app.listeners(event.type))
+            failure = await dispatch(event, app.registered[event.type])
             if failure is None:
                 host.commit(outbox)
             else:

@@ -1,0 +1,829 @@
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from holdfast.supervisor import policy as do
+from holdfast.supervisor.policy import BACK_OFF_MOST, YOUNG, ChildState, Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DRAIN_TIMEOUT = 30.0
+
+
+def new_policy(workers: int = 2) -> Policy:
+    return Policy(workers=workers, drain_timeout=DRAIN_TIMEOUT, first_worker=1)
+
+
+def starting(workers: int = 2) -> Policy:
+    """Return a policy whose first generation is starting, with worker 1."""
+    policy = new_policy(workers)
+    policy.reload_requested(0.0)
+    policy.take_commands()
+    return policy
+
+
+def serving(workers: int = 2) -> Policy:
+    """Return a policy that serves generation 1, with workers 1, 2 and so on."""
+    policy = starting(workers)
+    for worker in range(1, workers + 1):
+        policy.worker_ready(worker, 0.0)
+    policy.take_commands()
+    return policy
+
+
+def reloading(workers: int = 2) -> Policy:
+    """Return a policy that serves generation 1 and starts generation 2: its first worker."""
+    policy = serving(workers)
+    policy.reload_requested(0.0)
+    policy.take_commands()
+    return policy
+
+
+def reloaded() -> Policy:
+    """Return a policy that serves generation 2 with workers 3 and 4, while 1 and 2 drain."""
+    policy = reloading()
+    policy.worker_ready(3, 0.0)
+    policy.worker_ready(4, 0.0)
+    for worker in (1, 2):
+        policy.worker_quiet(worker, 0.0)
+    policy.take_commands()
+    return policy
+
+
+def states(policy: Policy) -> dict[int, str]:
+    return {child.worker: child.state.value for child in policy.children}
+
+
+# Start.
+
+
+def test_a_generation_starts_with_one_worker_that_installs_and_activates() -> None:
+    policy = new_policy()
+    policy.reload_requested(0.0)
+    assert policy.take_commands() == [do.StartWorker(1, 1, first=True)]
+
+
+def test_workers_are_numbered_from_where_they_are_told_to() -> None:
+    policy = Policy(workers=1, drain_timeout=1.0, first_worker=700)
+    policy.reload_requested(0.0)
+    assert policy.take_commands() == [do.StartWorker(700, 1, first=True)]
+
+
+def test_the_first_generation_serves_as_soon_as_its_first_worker_is_ready() -> None:
+    policy = starting()
+    assert policy.generation == 0
+    policy.worker_ready(1, 1.0)
+    expected = [do.StartWorker(2, 1, first=False), do.Prefer(1), do.Serve(1), do.Promoted(1)]
+    assert policy.take_commands() == expected
+    assert policy.generation == 1
+
+
+def test_the_other_workers_serve_as_they_become_ready() -> None:
+    policy = starting()
+    policy.worker_ready(1, 1.0)
+    policy.take_commands()
+    policy.worker_ready(2, 2.0)
+    assert policy.take_commands() == [do.Serve(2)]
+
+
+def test_a_worker_becomes_ready_once() -> None:
+    policy = serving()
+    policy.worker_ready(1, 1.0)
+    policy.worker_ready(404, 1.0)
+    assert policy.take_commands() == []
+
+
+def test_commands_are_taken_once() -> None:
+    policy = new_policy()
+    policy.reload_requested(0.0)
+    policy.take_commands()
+    assert policy.take_commands() == []
+
+
+def test_a_server_whose_application_cannot_be_started_leaves_with_status_1() -> None:
+    policy = starting()
+    policy.worker_failed(1, "ImportError", "Traceback …", 1.0)
+    failed = do.GenerationFailed(1, "ImportError", "Traceback …")
+    assert policy.take_commands() == [do.Kill(1), failed]
+    policy.worker_exited(1, 1, 1.0)
+    assert policy.take_commands() == [do.Exit(1)]
+
+
+def test_one_death_before_it_is_ready_may_be_bad_luck() -> None:
+    policy = starting()
+    policy.worker_exited(1, -9, 1.0)
+    assert policy.take_commands() == [do.StartWorker(2, 1, first=True)]
+
+
+@pytest.mark.parametrize(("status", "what"), [(3, "exit status 3"), (-9, "signal 9")])
+def test_two_deaths_before_it_is_ready_end_a_generation(status: int, what: str) -> None:
+    policy = starting()
+    policy.worker_exited(1, 0, 1.0)
+    policy.take_commands()
+    policy.worker_exited(2, status, 1.0)
+    summary = f"a worker died before it was ready ({what})"
+    assert policy.take_commands() == [do.GenerationFailed(1, summary, ""), do.Exit(1)]
+
+
+# Reload.
+
+
+def test_a_new_generation_begins_with_its_first_worker_while_the_old_one_serves() -> None:
+    policy = serving()
+    policy.reload_requested(1.0)
+    assert policy.take_commands() == [do.StartWorker(3, 2, first=True)]
+    assert policy.generation == 1
+
+
+def test_the_rest_of_a_generation_starts_when_its_first_worker_has_activated_it() -> None:
+    policy = reloading(3)
+    policy.worker_ready(4, 1.0)
+    expected = [do.StartWorker(5, 2, first=False), do.StartWorker(6, 2, first=False)]
+    assert policy.take_commands() == expected
+
+
+def test_the_new_generation_replaces_the_old_one_when_all_its_workers_are_ready() -> None:
+    policy = reloading()
+    policy.worker_ready(3, 1.0)
+    policy.take_commands()
+    policy.worker_ready(4, 1.0)
+    replaced = [do.Prefer(2), do.Serve(3), do.Serve(4), do.Drain(1), do.Drain(2)]
+    assert policy.take_commands() == replaced
+    assert policy.generation == 2
+
+
+@pytest.mark.parametrize("exits", [False, True])
+def test_a_generation_is_promoted_when_no_older_worker_accepts_any_more(exits: bool) -> None:
+    policy = reloading()
+    policy.worker_ready(3, 1.0)
+    policy.worker_ready(4, 1.0)
+    policy.worker_quiet(1, 1.0)
+    policy.take_commands()
+    if exits:
+        policy.worker_exited(2, 0, 1.0)
+    else:
+        policy.worker_quiet(2, 1.0)
+    assert policy.take_commands() == [do.Promoted(2)]
+
+
+def test_a_generation_is_promoted_once() -> None:
+    policy = reloaded()
+    for worker in (1, 2):
+        policy.worker_quiet(worker, 1.0)
+        policy.worker_exited(worker, 0, 1.0)
+    assert policy.take_commands() == []
+
+
+def test_an_old_worker_that_was_still_starting_is_killed() -> None:
+    policy = starting()
+    policy.worker_ready(1, 0.0)
+    policy.reload_requested(0.0)
+    policy.take_commands()
+    policy.worker_ready(3, 1.0)
+    policy.worker_ready(4, 1.0)
+    assert policy.take_commands()[-2:] == [do.Drain(1), do.Kill(2)]
+
+
+def test_a_generation_of_one_worker_is_replaced_at_once() -> None:
+    policy = reloading(1)
+    policy.worker_ready(2, 1.0)
+    assert policy.take_commands() == [do.Prefer(2), do.Serve(2), do.Drain(1)]
+
+
+def test_when_a_new_generation_cannot_be_started_the_old_one_goes_on() -> None:
+    policy = reloading()
+    policy.worker_failed(3, "SyntaxError", "…", 1.0)
+    assert policy.take_commands() == [do.Kill(3), do.GenerationFailed(2, "SyntaxError", "…")]
+    policy.worker_exited(3, 1, 1.0)
+    assert policy.take_commands() == []
+    assert policy.generation == 1
+
+
+def test_all_workers_of_a_failed_generation_are_ended() -> None:
+    policy = reloading()
+    policy.worker_ready(3, 1.0)
+    policy.take_commands()
+    policy.worker_failed(4, "startup failed", "…", 1.0)
+    assert policy.take_commands()[:2] == [do.Kill(3), do.Kill(4)]
+
+
+def test_a_failed_generation_does_not_come_back_to_life() -> None:
+    policy = reloading()
+    policy.worker_failed(3, "SyntaxError", "…", 1.0)
+    policy.take_commands()
+    policy.worker_ready(3, 1.0)
+    policy.worker_failed(3, "again", "…", 1.0)
+    assert policy.take_commands() == []
+
+
+def test_after_a_failed_reload_the_next_one_is_a_generation_of_its_own() -> None:
+    policy = reloading()
+    policy.worker_failed(3, "SyntaxError", "…", 1.0)
+    policy.take_commands()
+    policy.reload_requested(2.0)
+    assert policy.take_commands() == [do.StartWorker(4, 3, first=True)]
+
+
+def test_activation_is_not_run_again_when_the_worker_that_ran_it_dies() -> None:
+    policy = reloading()
+    policy.worker_ready(3, 1.0)
+    policy.take_commands()
+    policy.worker_exited(3, -9, 1.0)
+    assert policy.take_commands() == [do.StartWorker(5, 2, first=False)]
+
+
+def test_a_death_is_forgotten_with_the_generation_it_was_in() -> None:
+    policy = reloading()
+    policy.worker_exited(3, -9, 1.0)
+    policy.worker_failed(4, "SyntaxError", "…", 1.0)
+    policy.reload_requested(2.0)
+    policy.take_commands()
+    policy.worker_exited(5, -9, 2.0)
+    assert policy.take_commands() == [do.StartWorker(6, 3, first=True)]
+
+
+def test_reloads_during_a_reload_wait_and_count_as_one() -> None:
+    policy = reloading(1)
+    policy.reload_requested(1.0)
+    policy.reload_requested(1.0)
+    policy.worker_ready(2, 2.0)
+    policy.worker_exited(1, 0, 2.0)
+    *_, promoted, start = policy.take_commands()
+    assert (promoted, start) == (do.Promoted(2), do.StartWorker(3, 3, first=True))
+    policy.worker_ready(3, 3.0)
+    policy.worker_exited(2, 0, 3.0)
+    assert policy.take_commands()[-1] == do.Promoted(3)
+
+
+def test_a_reload_that_waited_starts_after_a_failure_as_well() -> None:
+    policy = reloading()
+    policy.reload_requested(1.0)
+    policy.worker_failed(3, "SyntaxError", "…", 2.0)
+    assert policy.take_commands()[-1] == do.StartWorker(4, 3, first=True)
+
+
+def test_a_reload_waits_while_an_older_worker_still_accepts() -> None:
+    policy = reloading(1)
+    policy.worker_ready(2, 1.0)
+    policy.reload_requested(1.0)
+    policy.take_commands()
+    policy.worker_quiet(1, 2.0)
+    assert policy.take_commands() == [do.Promoted(2), do.StartWorker(3, 3, first=True)]
+
+
+# Draining.
+
+
+def test_a_worker_that_does_not_leave_in_time_is_killed_once() -> None:
+    policy = reloaded()
+    assert policy.next_tick() == DRAIN_TIMEOUT
+    policy.tick(DRAIN_TIMEOUT - 0.1)
+    assert policy.take_commands() == []
+    policy.tick(DRAIN_TIMEOUT)
+    assert policy.take_commands() == [do.Kill(1), do.Kill(2)]
+    policy.tick(DRAIN_TIMEOUT + 1)
+    assert (policy.take_commands(), policy.next_tick()) == ([], None)
+
+
+def test_a_worker_that_has_drained_is_not_replaced() -> None:
+    policy = reloaded()
+    policy.worker_exited(1, 0, 1.0)
+    assert policy.take_commands() == []
+    assert states(policy) == {2: "draining", 3: "serving", 4: "serving"}
+
+
+# Replacement.
+
+
+def test_a_worker_that_dies_is_replaced_at_once() -> None:
+    policy = serving()
+    policy.worker_exited(1, -9, 1.0)
+    assert policy.take_commands() == [do.StartWorker(3, 1, first=False)]
+    policy.worker_ready(3, 2.0)
+    assert policy.take_commands() == [do.Serve(3)]
+
+
+def test_a_death_is_told_once() -> None:
+    policy = serving()
+    policy.worker_exited(1, -9, 1.0)
+    policy.take_commands()
+    policy.worker_exited(1, -9, 1.0)
+    assert policy.take_commands() == []
+
+
+def delays_of_young_deaths(policy: Policy, count: int) -> Iterator[float]:
+    """Let replacements die as soon as they are started; yield how long each takes to come."""
+    now = 100.0
+    for worker in range(2, count + 2):
+        policy.worker_exited(worker, 1, now)
+        when = policy.next_tick() or now
+        policy.tick(when)
+        yield round(when - now, 3)
+        assert policy.take_commands()[-1] == do.StartWorker(worker + 1, 1, first=False)
+        now = when
+
+
+def one_worker_whose_replacement_was_just_started() -> Policy:
+    policy = serving(1)
+    policy.worker_exited(1, 1, 100.0)
+    return policy
+
+
+def test_while_replacements_die_young_the_next_comes_later_and_later() -> None:
+    delays = delays_of_young_deaths(one_worker_whose_replacement_was_just_started(), 10)
+    assert list(delays) == [0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10]
+
+
+def test_deaths_may_go_on_for_a_day() -> None:
+    # 2.0 ** 1024 is no float.
+    delays = delays_of_young_deaths(one_worker_whose_replacement_was_just_started(), 8640)
+    assert set(delays) == {0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, BACK_OFF_MOST}
+
+
+def test_a_worker_that_lived_for_a_while_did_not_die_of_its_start() -> None:
+    policy = one_worker_whose_replacement_was_just_started()
+    list(delays_of_young_deaths(policy, 5))
+    (child,) = policy.children
+    policy.worker_exited(child.worker, 1, child.started + YOUNG)
+    assert policy.take_commands() == [do.StartWorker(child.worker + 1, 1, first=False)]
+
+
+def test_what_is_due_comes_when_it_is_due() -> None:
+    policy = one_worker_whose_replacement_was_just_started()
+    list(delays_of_young_deaths(policy, 1))
+    policy.worker_exited(3, 1, 100.0)
+    assert policy.next_tick() == pytest.approx(100.1)
+    policy.tick(100.05)
+    assert policy.take_commands() == []
+    policy.tick(200.0)
+    assert policy.take_commands() == [do.StartWorker(4, 1, first=False)]
+    assert policy.next_tick() is None
+
+
+def test_a_replacement_that_is_due_is_not_started_for_an_old_generation() -> None:
+    policy = serving()
+    for worker in (1, 2):
+        policy.worker_exited(worker, 1, 1.0)
+    policy.reload_requested(1.0)
+    policy.worker_ready(4, 1.0)
+    policy.worker_ready(5, 1.0)
+    policy.take_commands()
+    policy.tick(99.0)
+    assert do.StartWorker(6, 1, first=False) not in policy.take_commands()
+
+
+def test_a_new_generation_starts_without_the_past_of_the_old_one() -> None:
+    policy = one_worker_whose_replacement_was_just_started()
+    list(delays_of_young_deaths(policy, 5))
+    policy.reload_requested(103.0)
+    policy.worker_ready(8, 103.0)
+    policy.take_commands()
+    policy.worker_exited(8, 1, 103.0)
+    assert do.StartWorker(9, 2, first=False) in policy.take_commands()
+
+
+def test_a_worker_of_the_serving_generation_that_cannot_start_is_replaced_when_it_exits() -> None:
+    policy = starting()
+    policy.worker_ready(1, 0.0)
+    policy.take_commands()
+    policy.worker_failed(2, "startup failed", "…", 1.0)
+    assert policy.take_commands() == []
+    policy.worker_exited(2, 1, 1.0)
+    assert policy.take_commands() == [do.StartWorker(3, 1, first=False)]
+
+
+def test_a_worker_that_broke_the_contract_is_killed_and_then_replaced() -> None:
+    policy = serving()
+    policy.worker_broken(1)
+    assert policy.take_commands() == [do.Kill(1)]
+    policy.worker_exited(1, -9, 9.0)
+    assert policy.take_commands() == [do.StartWorker(3, 1, first=False)]
+
+
+def test_a_worker_that_is_gone_is_not_killed() -> None:
+    policy = serving()
+    policy.worker_broken(404)
+    assert policy.take_commands() == []
+
+
+def test_a_new_keeper_is_told_which_generation_serves() -> None:
+    policy = serving()
+    policy.keeper_started()
+    assert policy.take_commands() == [do.Prefer(1)]
+
+
+def test_a_new_keeper_is_told_nothing_while_none_serves() -> None:
+    policy = starting()
+    policy.keeper_started()
+    assert policy.take_commands() == []
+
+
+# Stop.
+
+
+def test_a_stop_closes_listeners_and_connections_first() -> None:
+    policy = serving()
+    policy.stop_requested(1.0)
+    assert policy.take_commands() == [do.Quiesce(1), do.Quiesce(2), do.CloseConnections()]
+
+
+def test_workers_are_drained_when_the_close_events_have_been_handled() -> None:
+    policy = serving()
+    policy.stop_requested(1.0)
+    policy.take_commands()
+    policy.connections_closed()
+    # No worker is of generation 2: the keeper drains all there are.
+    assert policy.take_commands() == [do.Prefer(2), do.Drain(1), do.Drain(2)]
+
+
+def test_the_server_leaves_when_the_last_worker_has() -> None:
+    policy = serving()
+    policy.stop_requested(1.0)
+    policy.connections_closed()
+    policy.take_commands()
+    policy.worker_exited(1, 0, 2.0)
+    assert policy.take_commands() == []
+    policy.worker_exited(2, 0, 2.0)
+    assert policy.take_commands() == [do.Exit(0)]
+
+
+def test_a_stop_is_one_stop() -> None:
+    policy = serving()
+    policy.stop_requested(1.0)
+    policy.take_commands()
+    policy.stop_requested(2.0)
+    assert policy.take_commands() == []
+
+
+def test_after_a_stop_nothing_is_started() -> None:
+    policy = serving()
+    for worker in (1, 2):
+        policy.worker_exited(worker, 1, 1.0)
+    policy.take_commands()
+    policy.stop_requested(1.0)
+    policy.worker_exited(3, 1, 1.0)
+    policy.reload_requested(2.0)
+    policy.tick(99.0)
+    assert [c for c in policy.take_commands() if isinstance(c, do.StartWorker)] == []
+
+
+def test_a_worker_that_is_starting_is_not_waited_for() -> None:
+    policy = starting()
+    policy.stop_requested(1.0)
+    assert policy.take_commands() == [do.Kill(1), do.CloseConnections()]
+    policy.worker_exited(1, -9, 1.0)
+    assert policy.take_commands() == [do.Exit(1)]
+
+
+def test_a_worker_that_was_ready_when_the_signal_reached_it_starts_no_others() -> None:
+    policy = reloading()
+    policy.stop_requested(1.0)
+    policy.take_commands()
+    policy.worker_ready(3, 1.0)
+    assert policy.take_commands() == []
+
+
+def test_a_stop_during_a_reload_ends_both_generations() -> None:
+    policy = reloading()
+    policy.worker_ready(3, 1.0)
+    policy.stop_requested(1.0)
+    policy.connections_closed()
+    policy.take_commands()
+    assert states(policy) == dict.fromkeys([1, 2, 3, 4], "draining")
+    for worker in (1, 2, 3, 4):
+        policy.worker_exited(worker, 0, 2.0)
+    assert policy.take_commands() == [do.Exit(0)]
+
+
+def test_whoever_asked_for_a_generation_hears_of_its_failure_during_a_stop_too() -> None:
+    policy = reloading()
+    policy.stop_requested(1.0)
+    policy.take_commands()
+    policy.worker_failed(3, "SyntaxError", "…", 1.0)
+    assert do.GenerationFailed(2, "SyntaxError", "…") in policy.take_commands()
+
+
+def test_a_stop_takes_no_longer_than_the_drain_timeout() -> None:
+    policy = serving()
+    policy.stop_requested(1.0)
+    policy.take_commands()
+    assert policy.next_tick() == 1.0 + DRAIN_TIMEOUT
+    policy.tick(1.0 + DRAIN_TIMEOUT)
+    assert policy.take_commands() == [do.Kill(1), do.Kill(2)]
+
+
+def test_a_stop_gives_no_more_time_to_who_was_draining_already() -> None:
+    policy = reloaded()
+    policy.stop_requested(20.0)
+    policy.take_commands()
+    policy.tick(DRAIN_TIMEOUT)
+    assert policy.take_commands() == [do.Kill(1), do.Kill(2)]
+
+
+def test_without_workers_a_stop_is_the_end() -> None:
+    policy = one_worker_whose_replacement_was_just_started()
+    policy.worker_exited(2, 1, 100.0)
+    policy.worker_exited(3, 1, 100.0)
+    policy.take_commands()
+    policy.stop_requested(100.0)
+    assert policy.take_commands() == [do.CloseConnections(), do.Exit(0)]
+
+
+def test_without_a_stop_it_means_nothing_that_there_are_no_connections() -> None:
+    policy = serving()
+    policy.connections_closed()
+    assert policy.take_commands() == []
+
+
+def test_states_can_be_seen_from_outside() -> None:
+    policy = starting()
+    policy.worker_ready(1, 0.0)
+    policy.reload_requested(0.0)
+    policy.worker_ready(3, 0.0)
+    assert states(policy) == {1: "serving", 2: "starting", 3: "ready", 4: "starting"}
+
+
+# Never a tight loop.
+
+
+def start_times(workers: int, lives: list[float], until: float) -> list[float]:
+    """Simulate workers that live this long, one after the other; return when each started."""
+    policy, now, started = starting(workers), 0.0, list[float]()
+    policy.worker_ready(1, 0.0)
+    deaths, life = [(0.0, 1)], cycle(lives)
+    while now < until:
+        for command in policy.take_commands():
+            if isinstance(command, do.StartWorker):
+                policy.worker_ready(command.worker, now)
+                heapq.heappush(deaths, (now + next(life), command.worker))
+                started.append(now)
+        tick = policy.next_tick()
+        if deaths and (tick is None or deaths[0][0] <= tick):
+            now, worker = heapq.heappop(deaths)
+            policy.worker_exited(worker, 1, now)
+        elif tick is not None:
+            now = tick
+            policy.tick(now)
+    return started
+
+
+@given(
+    st.integers(1, 4),
+    st.lists(st.one_of(st.just(0.0), st.floats(0, 2 * YOUNG)), min_size=1, max_size=20),
+)
+def test_whenever_workers_die_they_are_not_restarted_in_a_tight_loop(
+    workers: int, lives: list[float]
+) -> None:
+    times = start_times(workers, lives, until=60.0)
+    # A worker that has lived for a while lets the back-off begin again: one start at once, and
+    # five more (0, 0.1, 0.2, 0.4 and 0.8 s) within the second.
+    for time in times:
+        assert len([other for other in times if time <= other < time + 1]) <= 7 * workers
+
+
+def test_an_application_that_always_dies_is_started_every_few_seconds() -> None:
+    times = start_times(4, [0.0], until=600.0)
+    assert len([time for time in times if time > 60]) <= 4 * 540 / BACK_OFF_MOST + 4
+
+
+# Whatever happens.
+
+WORKERS = 3
+
+
+@dataclass
+class Seen:
+    """A worker process, seen from outside."""
+
+    generation: int
+    is_ready: bool = False
+    accepts: bool = False
+    is_retired: bool = False  # told to leave, one way or another
+
+
+class PolicyMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.policy = new_policy(WORKERS)
+        self.now = 0.0
+        self.alive: dict[int, Seen] = {}
+        self.last_worker = 0
+        self.serving = 0
+        self.activated: set[int] = set()  # generations whose first worker became ready
+        self.failed: set[int] = set()
+        self.restarts: list[tuple[float, int]] = []
+        self.is_stopping = self.are_connections_closed = False
+        self.exits: list[int] = []
+
+    @initialize()
+    def start(self) -> None:
+        self.reload()
+
+    def some(self, data: st.DataObject) -> int:
+        return data.draw(st.sampled_from(sorted(self.alive)))
+
+    @rule()
+    def reload(self) -> None:
+        self.policy.reload_requested(self.now)
+        self.run()
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def ready(self, data: st.DataObject) -> None:
+        waiting = [number for number, seen in self.alive.items() if not seen.is_ready]
+        if waiting:
+            worker = data.draw(st.sampled_from(waiting))
+            self.alive[worker].is_ready = True
+            self.policy.worker_ready(worker, self.now)
+            self.run()
+            self.activated.add(self.alive[worker].generation)
+
+    @precondition(lambda self: self.alive)
+    @rule()
+    def all_ready(self) -> None:
+        while waiting := [number for number, seen in self.alive.items() if not seen.is_ready]:
+            self.alive[waiting[0]].is_ready = True
+            self.policy.worker_ready(waiting[0], self.now)
+            self.run()
+            self.activated.add(self.alive[waiting[0]].generation)
+
+    @precondition(lambda self: self.alive and self.serving)
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        self.policy.worker_failed(self.some(data), "why", "…", self.now)
+        self.run()
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data(), status=st.sampled_from([0, 1, -9]))
+    def exit(self, data: st.DataObject, status: int) -> None:
+        worker = self.some(data)
+        del self.alive[worker]
+        self.policy.worker_exited(worker, status, self.now)
+        self.run(restarts=True)
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def quiet(self, data: st.DataObject) -> None:
+        retired = [number for number, seen in self.alive.items() if seen.is_retired]
+        if retired:
+            worker = data.draw(st.sampled_from(retired))
+            self.alive[worker].accepts = False
+            self.policy.worker_quiet(worker, self.now)
+            self.run()
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def broken(self, data: st.DataObject) -> None:
+        worker = self.some(data)
+        self.policy.worker_broken(worker)
+        assert self.policy.take_commands() == [do.Kill(worker)]
+
+    @rule()
+    def another_keeper(self) -> None:
+        self.policy.keeper_started()
+        self.run()
+
+    @rule(seconds=st.sampled_from([0.0, 0.05, 0.5, 4.0, 11.0, 2 * DRAIN_TIMEOUT]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.policy.tick(self.now)
+        self.run(restarts=True)
+        when = self.policy.next_tick()
+        assert when is None or when > self.now
+
+    @precondition(lambda self: self.serving > 2)
+    @rule()
+    def stop(self) -> None:
+        self.is_stopping = True
+        self.policy.stop_requested(self.now)
+        self.run()
+
+    @rule()
+    def connections_closed(self) -> None:
+        self.are_connections_closed = self.is_stopping
+        self.policy.connections_closed()
+        self.run()
+
+    # What follows.
+
+    def run(self, *, restarts: bool = False) -> None:
+        for command in self.policy.take_commands():
+            self.follow(command)
+            is_restart = isinstance(command, do.StartWorker) and not command.first
+            if restarts and is_restart:
+                self.restarts.append((self.now, self.serving))
+
+    def follow(self, command: do.Command) -> None:
+        match command:
+            case do.StartWorker(worker, generation, first):
+                assert not self.is_stopping
+                assert worker > self.last_worker
+                assert first == (generation not in self.activated and not self.is_ready(generation))
+                self.last_worker = worker
+                self.alive[worker] = Seen(generation)
+            case do.Serve(worker):
+                seen = self.alive[worker]
+                assert seen.is_ready
+                assert not seen.is_retired
+                assert seen.generation == self.serving
+                assert not self.is_stopping
+                seen.accepts = True
+            case do.Prefer(generation):
+                assert generation >= self.serving
+                assert generation not in self.failed
+                # At the very end, a generation that will never be.
+                self.serving = self.serving if self.are_connections_closed else generation
+            case _:
+                self.follow_the_end(command)
+
+    def is_ready(self, generation: int) -> bool:
+        return any(s.is_ready for s in self.alive.values() if s.generation == generation)
+
+    def follow_the_end(self, command: do.Command) -> None:
+        match command:
+            case do.Drain(worker):
+                # The new one serves already, or there is nothing left to serve.
+                seen = self.alive[worker]
+                assert seen.generation < self.serving or self.are_connections_closed
+                seen.is_retired = True
+            case do.Kill(worker):
+                # Of those that serve, none is killed but at the end of its time.
+                seen = self.alive[worker]
+                assert seen.is_retired or not seen.accepts or self.is_stopping
+                seen.is_retired = True
+            case do.Quiesce(worker):
+                assert self.is_stopping
+                self.alive[worker].accepts = False
+            case do.Promoted(generation):
+                assert generation == self.serving or self.is_stopping
+                assert {seen.generation for seen in self.alive.values() if seen.accepts} <= {
+                    generation
+                }
+            case do.GenerationFailed(generation):
+                assert generation > self.serving or self.is_stopping
+                self.failed.add(generation)
+            case do.Exit(status):
+                assert self.alive == {}
+                assert status == (0 if self.serving else 1)
+                self.exits.append(status)
+
+    # What always holds.
+
+    @invariant()
+    def one_generation_serves(self) -> None:
+        accepting = {s.generation for s in self.alive.values() if s.accepts and not s.is_retired}
+        assert accepting <= {self.serving}
+        is_over = self.is_stopping or self.exits
+        assert is_over or self.policy.generation == self.serving
+
+    @invariant()
+    def no_more_workers_than_wanted(self) -> None:
+        for generation in {seen.generation for seen in self.alive.values()}:
+            alive = [seen for seen in self.alive.values() if seen.generation == generation]
+            assert len([seen for seen in alive if not seen.is_retired]) <= WORKERS
+
+    @invariant()
+    def no_tight_loop(self) -> None:
+        for generation in {generation for _, generation in self.restarts}:
+            since = [t for t, g in self.restarts if g == generation and t > self.now - 1]
+            assert len(since) <= 7 * WORKERS
+
+    @invariant()
+    def all_children_are_known(self) -> None:
+        assert {child.worker for child in self.policy.children} == set(self.alive)
+        for child in self.policy.children:
+            assert child.state is not ChildState.SERVING or self.alive[child.worker].is_ready
+
+    def teardown(self) -> None:
+        """Whatever has happened: all that should serve comes back, and the end is an end."""
+        if self.serving and not self.is_stopping and not self.exits:
+            self.now += BACK_OFF_MOST + 1
+            self.policy.tick(self.now)
+            self.run()
+            present = [c for c in self.policy.children if c.generation == self.serving]
+            assert len(present) == WORKERS
+        self.stop()
+        self.connections_closed()
+        for worker in sorted(self.alive):
+            del self.alive[worker]
+            self.policy.worker_exited(worker, 0, self.now)
+            self.run()
+        assert len(self.exits) == 1
+
+
+TestPolicyWhateverHappens = pytest.mark.timeout(400)(PolicyMachine.TestCase)
