@@ -31,7 +31,7 @@ class Counter:
 
 def called(app: ServiceWorker, type: str = "fetch") -> list[object]:
     """Return what was registered for `type`, in order."""
-    return [listener.registered for listener in app.listeners(type)]
+    return [listener.registered for listener in app.registered[type]]
 
 
 # -- adding
@@ -41,9 +41,9 @@ def called(app: ServiceWorker, type: str = "fetch") -> list[object]:
 def test_every_event_can_be_listened_to(type: str) -> None:
     # A1.
     app = ServiceWorker()
-    assert app.listeners(type) == ()
+    assert app.registered[type] == ()
     app.add_event_listener(type, first)
-    assert app.listeners(type) == (Listener(first, first, "continue"),)
+    assert app.registered[type] == (Listener(first, first, "continue"),)
 
 
 def test_every_kind_of_event_has_a_type_to_listen_to() -> None:
@@ -65,7 +65,7 @@ def test_registering_again_changes_nothing() -> None:
     app.add_event_listener("fetch", second)
     app.add_event_listener("fetch", first, on_error="close")
     assert called(app) == [first, second]
-    assert app.listeners("fetch")[0].on_error == "continue"
+    assert app.registered["fetch"][0].on_error == "continue"
 
 
 def test_a_listener_of_one_event_hears_no_other() -> None:
@@ -89,7 +89,7 @@ def test_an_object_with_handle_event_is_a_listener() -> None:
     # A3.
     app, counter = ServiceWorker(), Counter()
     app.add_event_listener("fetch", counter)
-    (listener,) = app.listeners("fetch")
+    (listener,) = app.registered["fetch"]
     listener.call("event")
     assert counter.events == ["event"]
     assert listener.registered is counter
@@ -99,7 +99,7 @@ def test_a_bound_method_is_the_same_listener_each_time() -> None:
     app, counter = ServiceWorker(), Counter()
     app.add_event_listener("fetch", counter.handle_event)
     app.add_event_listener("fetch", counter.handle_event)
-    assert len(app.listeners("fetch")) == 1
+    assert len(app.registered["fetch"]) == 1
     app.remove_event_listener("fetch", counter.handle_event)
     assert called(app) == []
 
@@ -108,7 +108,7 @@ def test_a_bound_method_is_the_same_listener_each_time() -> None:
 def test_a_listener_says_what_becomes_of_its_connection_when_it_raises(on_error: OnError) -> None:
     app = ServiceWorker()
     app.add_event_listener("websocketmessage", first, on_error=on_error)
-    assert app.listeners("websocketmessage")[0].on_error == on_error
+    assert app.registered["websocketmessage"][0].on_error == on_error
 
 
 # -- what is refused
@@ -183,7 +183,7 @@ def test_removing_what_is_not_registered_is_no_error(listener: object) -> None:
 def test_what_a_dispatch_has_taken_does_not_change_under_it() -> None:
     app = ServiceWorker()
     app.add_event_listener("fetch", first)
-    taken = app.listeners("fetch")
+    taken = app.registered["fetch"]
     app.add_event_listener("fetch", second)
     app.remove_event_listener("fetch", first)
     assert [listener.registered for listener in taken] == [first]
@@ -204,7 +204,7 @@ def test_a_decorator_takes_on_error_and_aliases() -> None:
     @app.on("wsmessage", on_error="close")
     async def echo(event: events.WebSocketMessageEvent) -> None: ...
 
-    assert app.listeners("websocketmessage") == (Listener(echo, echo, "close"),)
+    assert app.registered["websocketmessage"] == (Listener(echo, echo, "close"),)
 
 
 def test_one_function_can_listen_to_several_events() -> None:

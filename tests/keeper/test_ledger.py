@@ -68,8 +68,9 @@ def ack(
     number: int,
     *actions: wire.Action,
     attempt: int = 1,
+    count: int = 1,
 ) -> None:
-    ledger.receive_ack(worker, wire.Ack(serial, number, attempt, list(actions)))
+    ledger.receive_ack(worker, wire.Ack(serial, number, attempt, list(actions), count))
 
 
 def deliveries(ledger: Ledger) -> list[tuple[int, Delivery]]:
@@ -269,6 +270,22 @@ def test_an_acknowledgement_applies_all_its_actions_in_order() -> None:
     assert ledger.take_commands() == writes
 
 
+def test_events_that_ended_in_one_turn_are_committed_together() -> None:
+    ledger, (worker,) = ledger_with(1)
+    connection = connect(ledger)
+    send(ledger, connection, "a", "b", "c")
+    ledger.take_commands()
+    ack(ledger, worker, 7, 2, wire.SendText(7, "x"), wire.SendText(7, "y"), count=2)
+    assert ledger.take_commands() == [
+        do.WriteMessage(connection, "x"),
+        do.WriteMessage(connection, "y"),
+    ]
+    assert worker.load == 1
+    ledger.worker_lost(worker)
+    ledger.worker_ready(2, 1)
+    assert delivered(ledger) == [(2, 7, 3, 2)]
+
+
 def test_before_its_acknowledgement_an_event_leaves_no_trace() -> None:
     ledger, (worker, _) = ledger_with(1, 2)
     send(ledger, connect(ledger), "a")
@@ -291,8 +308,7 @@ def test_the_next_delivery_carries_what_the_last_acknowledgement_attached() -> N
 def test_a_delivery_tells_how_many_acknowledgements_of_its_worker_it_knows_of() -> None:
     ledger, (worker,) = ledger_with(1)
     send(ledger, connect(ledger, 7), "a", "b")
-    ack(ledger, worker, 7, 1)
-    ack(ledger, worker, 7, 2)
+    ack(ledger, worker, 7, 2, count=2)
     send(ledger, connect(ledger, 8), "c")
     assert [delivery.seen for _, delivery in deliveries(ledger)] == [0, 0, 2]
 
@@ -448,6 +464,14 @@ def test_a_worker_that_acknowledges_what_it_does_not_have_is_dropped(
     assert drop == do.DropWorker(1, why)
     assert isinstance(redelivery, do.DeliverTo)
     assert [(d.connection, d.number, d.attempt) for d in redelivery.deliveries] == [(7, 1, 2)]
+
+
+@pytest.mark.parametrize(("number", "count"), [(2, 3), (1, 2), (1, 0), (0, -1)])
+def test_a_worker_that_acknowledges_more_than_it_has_is_dropped(number: int, count: int) -> None:
+    ledger, (worker,) = ledger_with(1)
+    send(ledger, connect(ledger), "a", "b")
+    ack(ledger, worker, 7, number, count=count)
+    assert has_dropped(ledger, worker)
 
 
 def test_a_worker_that_acknowledges_twice_is_dropped() -> None:
@@ -840,13 +864,13 @@ def test_a_full_mailbox_takes_the_close() -> None:
 
 
 def test_a_forgotten_connection_is_not_read_from_again() -> None:
-    ledger, (worker,) = ledger_with(1, messages=1)
+    ledger, _ = ledger_with(messages=1)
     connection = connect(ledger)
     send(ledger, connection, "a")
     ledger.receive_close(connection, 1006, "")
+    worker = ledger.worker_ready(1, 1)
     ledger.take_commands()
-    ack(ledger, worker, 7, 1)
-    ack(ledger, worker, 7, 2)
+    ack(ledger, worker, 7, 2, count=2)
     assert ledger.take_commands() == []
 
 
@@ -1046,31 +1070,35 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run()
 
     @precondition(lambda self: self.busy())
-    @rule(data=st.data(), count=st.integers(1, 8))
-    def acknowledge(self, data: st.DataObject, count: int) -> None:
+    @rule(data=st.data(), times=st.integers(1, 4), count=st.integers(1, 4))
+    def acknowledge(self, data: st.DataObject, times: int, count: int) -> None:
         peer = data.draw(st.sampled_from(self.busy()))
-        for _ in range(min(count, len(peer.in_flight))):
+        for _ in range(times):
             # Connections are independent: the worker may finish any of them first.
-            serials = sorted({delivery.connection for delivery in peer.in_flight})
-            self.finish(peer, data.draw(st.sampled_from(serials)), self.draw_actions(data))
+            if serials := sorted({delivery.connection for delivery in peer.in_flight}):
+                serial = data.draw(st.sampled_from(serials))
+                self.finish(peer, serial, self.draw_actions(data), count)
 
-    def finish(self, peer: Peer, serial: int, actions: list[wire.Action]) -> None:
-        delivery = next(each for each in peer.in_flight if each.connection == serial)
-        client = self.clients[serial - 1]
-        peer.in_flight.remove(delivery)
-        client.finish()
-        client.in_flight -= 1
+    def finish(self, peer: Peer, serial: int, actions: list[wire.Action], count: int = 1) -> None:
+        done = [each for each in peer.in_flight if each.connection == serial][:count]
+        for delivery in done:
+            peer.in_flight.remove(delivery)
+            # All hear of it, so that an effect that comes twice, or never, is noticed.
+            actions.append(wire.PublishText("a", f"{serial}/{delivery.number}"))
+        self.apply(actions)
+        self.note_finished(self.clients[serial - 1], len(done))
+        ack = wire.Ack(serial, done[-1].number, done[-1].attempt, actions, len(done))
+        self.ledger.receive_ack(peer.handle, ack)
+        self.run()
+
+    def note_finished(self, client: Client, count: int) -> None:
+        for _ in range(count):
+            client.finish()
+        client.in_flight -= count
         if not client.in_flight:
             client.holder = None
-        # All hear of it, so that an effect that comes twice, or never, is noticed.
-        actions = [wire.PublishText("a", f"{serial}/{delivery.number}"), *actions]
-        self.apply(actions)
         if client.is_forgotten:
             self.forget(client)
-        self.ledger.receive_ack(
-            peer.handle, wire.Ack(serial, delivery.number, delivery.attempt, actions)
-        )
-        self.run()
 
     @rule(data=st.data())
     def act_outside_an_event(self, data: st.DataObject) -> None:
@@ -1088,16 +1116,23 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run()
 
     @precondition(lambda self: self.workers() and self.clients)
-    @rule(data=st.data(), number=st.integers(-1, 2), attempt=st.integers(-1, 1))
-    def acknowledge_wrongly(self, data: st.DataObject, number: int, attempt: int) -> None:
+    @rule(
+        data=st.data(),
+        number=st.integers(-1, 2),
+        attempt=st.integers(-1, 1),
+        count=st.integers(-1, 3),
+    )
+    def acknowledge_wrongly(
+        self, data: st.DataObject, number: int, attempt: int, count: int
+    ) -> None:
         peer = data.draw(st.sampled_from(self.workers()))
         client = data.draw(st.sampled_from(self.clients))
-        is_right = client.holder is peer and client.in_flight and number == attempt == 0
-        assume(not is_right)
+        is_right = client.holder is peer and 0 < count <= client.in_flight
+        assume(not (is_right and number == count - 1 and attempt == 0))
         number, attempt = client.next + number, client.attempt(client.next) + attempt
         self.mark_lost(peer)
         self.dropped.append(peer)
-        wrong = wire.Ack(client.serial, number, attempt, [wire.PublishText("a", "wrong")])
+        wrong = wire.Ack(client.serial, number, attempt, [wire.PublishText("a", "wrong")], count)
         self.ledger.receive_ack(peer.handle, wrong)
         self.run()
         assert self.dropped == []
@@ -1109,7 +1144,7 @@ class LedgerMachine(RuleBasedStateMachine):
         peer = data.draw(st.sampled_from(lost))
         late = data.draw(st.sampled_from(peer.in_flight))
         actions: list[wire.Action] = [wire.PublishText("a", "late")]
-        ack = wire.Ack(late.connection, late.number, late.attempt, actions)
+        ack = wire.Ack(late.connection, late.number, late.attempt, actions, 1)
         self.ledger.receive_ack(peer.handle, ack)
         assert self.ledger.take_commands() == []
 

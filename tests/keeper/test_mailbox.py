@@ -75,6 +75,25 @@ def test_an_acknowledgement_returns_what_was_finished() -> None:
     assert [mailbox.ack(1, 1), mailbox.ack(2, 1)] == ["a", "b"]
 
 
+def test_one_acknowledgement_may_cover_several_and_names_the_last() -> None:
+    mailbox = mailbox_with("a", "b", "c")
+    take_all(mailbox)
+    assert mailbox.ack(2, 1, 2) == "b"
+    assert (mailbox.count, mailbox.ack(3, 1)) == (1, "c")
+
+
+@pytest.mark.parametrize(("number", "count"), [(1, 2), (3, 2), (3, 3), (1, 0), (0, 0), (0, -1)])
+def test_an_acknowledgement_covers_the_oldest_in_flight_and_nothing_else(
+    number: int, count: int
+) -> None:
+    mailbox = mailbox_with("a", "b")
+    take_all(mailbox)
+    mailbox.put("waits")
+    with pytest.raises(UnknownDelivery):
+        mailbox.ack(number, 1, count)
+    assert mailbox.count == 3
+
+
 def test_a_delivery_is_acknowledged_once() -> None:
     mailbox = mailbox_with("a")
     mailbox.take()
@@ -195,6 +214,16 @@ def test_a_close_can_be_abandoned_too() -> None:
     assert mailbox.count == 0
 
 
+# The short way for the usual message.
+
+
+def test_what_is_put_and_taken_is_in_flight() -> None:
+    mailbox = mailbox_with()
+    assert mailbox.put_and_take("abc") == 1
+    assert (mailbox.is_in_flight, mailbox.count, mailbox.size) == (True, 1, 3)
+    assert (mailbox.take(), mailbox.ack(1, 1)) == (None, "abc")
+
+
 # What the owner sees.
 
 
@@ -287,19 +316,29 @@ class MailboxMachine(RuleBasedStateMachine):
             self.take()
         self.take()
 
-    @precondition(lambda self: self.in_flight())
-    @rule()
-    def ack(self) -> None:
-        done = self.kept.pop(0)
-        assert self.mailbox.ack(done.number, done.attempt) == done.content
+    @precondition(lambda self: not self.kept)
+    @rule(content=contents)
+    def put_and_take(self, content: Content) -> None:
+        self.last_number += 1
+        self.kept.append(Kept(self.last_number, content, in_flight=True))
+        assert self.mailbox.put_and_take(content) == self.last_number
 
-    @rule(number=st.integers(-1, 3), attempt=st.integers(-1, 2))
-    def ack_wrongly(self, number: int, attempt: int) -> None:
+    @precondition(lambda self: self.in_flight())
+    @rule(count=st.integers(1, PIPELINE))
+    def ack(self, count: int) -> None:
+        count = min(count, len(self.in_flight()))
+        done, self.kept = self.kept[:count], self.kept[count:]
+        last = done[-1]
+        assert self.mailbox.ack(last.number, last.attempt, count) == last.content
+
+    @rule(number=st.integers(-1, 3), attempt=st.integers(-1, 2), count=st.integers(-1, 3))
+    def ack_wrongly(self, number: int, attempt: int, count: int) -> None:
         busy = self.in_flight()
         front = busy[0] if busy else Kept(self.last_number + 1, "")
-        if (number, attempt) != (0, 0) or not busy:
+        is_right = 0 < count <= len(busy) and number == count - 1 and attempt == 0
+        if not is_right:
             with pytest.raises(UnknownDelivery):
-                self.mailbox.ack(front.number + number, front.attempt + attempt)
+                self.mailbox.ack(front.number + number, front.attempt + attempt, count)
 
     @rule()
     def lose_the_worker(self) -> None:

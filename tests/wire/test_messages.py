@@ -25,7 +25,7 @@ ACTIONS: list[Struct] = [
 FROM_WORKER: list[Struct] = [
     wire.Hello(1),
     wire.Ready(2),
-    wire.Ack(7, 1, 1, []),
+    wire.Ack(7, 2, 1, [], 2),
     wire.Act([]),
     wire.Handover(7, b"key", "chat", [(b"name", b"value")], b"about", b"left", [], False),
 ]
@@ -110,7 +110,7 @@ def test_a_missing_field_is_noticed(union: Any, message: Struct, place: int) -> 
     [
         (wire.FromWorker, wire.Act([wire.SendText(7, b"binary")])),  # type: ignore[arg-type]
         (wire.FromWorker, wire.Act([wire.SendBinary(7, "text")])),  # type: ignore[arg-type]
-        (wire.FromWorker, wire.Ack(7, 1, 1, [wire.Act([])])),  # type: ignore[list-item]
+        (wire.FromWorker, wire.Ack(7, 1, 1, [wire.Act([])], 1)),  # type: ignore[list-item]
         (wire.FromWorker, wire.Act([wire.Close(7, True, "")])),
         (wire.ToWorker, wire.DeliverText(7, 1, 1, b"binary", b"", b"", 0)),  # type: ignore[arg-type]
         (wire.ToWorker, wire.DeliverBinary(7, 1, 1, "text", b"", b"", 0)),  # type: ignore[arg-type]

@@ -14,27 +14,32 @@ from holdfast.wire.messages import (
     Unsubscribe,
 )
 from holdfast.wire.outbox import WireOutbox
+from tests.core.fakes import FakeHost
 
 if TYPE_CHECKING:
     from holdfast.core.ports import Outbox
 
 
+def new_outbox() -> WireOutbox:
+    return WireOutbox(FakeHost())
+
+
 def test_a_str_is_sent_as_text_and_bytes_as_binary() -> None:
-    outbox = WireOutbox()
+    outbox = new_outbox()
     outbox.send(7, "a")
     outbox.send(7, b"a")
     assert outbox.actions == [SendText(7, "a"), SendBinary(7, b"a")]
 
 
 def test_a_str_is_published_as_text_and_bytes_as_binary() -> None:
-    outbox = WireOutbox()
+    outbox = new_outbox()
     outbox.publish("room", "a")
     outbox.publish("room", b"a")
     assert outbox.actions == [PublishText("room", "a"), PublishBinary("room", b"a")]
 
 
 def test_actions_keep_their_order() -> None:
-    outbox = WireOutbox()
+    outbox = new_outbox()
     port: Outbox = outbox
     port.subscribe(7, "room")
     port.attach(7, b"data")
@@ -45,29 +50,40 @@ def test_actions_keep_their_order() -> None:
 
 
 def test_take_returns_what_was_collected_and_starts_again_empty() -> None:
-    outbox = WireOutbox()
+    outbox = new_outbox()
     outbox.send(7, "a")
     assert outbox.take() == [SendText(7, "a")]
     assert outbox.take() == []
 
 
 def test_what_was_taken_is_not_added_to() -> None:
-    outbox = WireOutbox()
+    outbox = new_outbox()
     taken = outbox.take()
     outbox.send(7, "a")
     assert taken == []
 
 
-def test_actions_can_be_collected_in_a_list_of_another_kind() -> None:
-    class Leaving(list[Action]):
-        pass
+def test_what_comes_after_the_end_of_the_event_leaves_by_another_way() -> None:
+    outbox, leaving = new_outbox(), list[Action]()
+    outbox.send(7, "during")
+    assert outbox.seal(leaving) == [SendText(7, "during")]
+    outbox.send(7, "after")
+    assert leaving == [SendText(7, "after")]
 
-    leaving = Leaving()
-    WireOutbox(leaving).send(7, "a")
-    assert leaving == [SendText(7, "a")]
+
+def test_an_outbox_knows_whether_its_event_has_ended() -> None:
+    outbox = new_outbox()
+    assert not outbox.is_sealed
+    outbox.seal([])
+    assert outbox.is_sealed
+
+
+def test_an_outbox_knows_its_host() -> None:
+    host = FakeHost()
+    assert WireOutbox(host).host is host
 
 
 def test_two_outboxes_share_nothing() -> None:
-    first, second = WireOutbox(), WireOutbox()
+    first, second = new_outbox(), new_outbox()
     first.send(7, "a")
     assert second.actions == []

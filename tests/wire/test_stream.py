@@ -86,9 +86,12 @@ small_actions = st.one_of(
     st.builds(wire.SendBinary, st.integers(0, 9), st.binary(max_size=9)),
     st.builds(wire.Close, st.integers(0, 9), st.integers(1000, 4999), st.text(max_size=9)),
 )
+numbers = st.integers(0, 2**40)
 some_messages = st.lists(
     st.one_of(
-        st.builds(wire.Ack, *[st.integers(0, 2**40)] * 3, st.lists(small_actions, max_size=3)),
+        st.builds(
+            wire.Ack, numbers, numbers, numbers, st.lists(small_actions, max_size=3), numbers
+        ),
         st.builds(wire.Act, st.lists(small_actions, max_size=3)),
         st.builds(wire.Hello, st.integers(0, 2**32)),
     ),

@@ -18,7 +18,7 @@ from holdfast.core.events import Upgrade
 from holdfast.core.http import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine, Generator, Iterator, Sequence
+    from collections.abc import Awaitable, Coroutine, Generator, Iterable, Iterator, Sequence
     from typing import Any
 
     from holdfast.core.events import ExtendableEvent, RequestEvent
@@ -89,19 +89,20 @@ class Suspended:
 
 async def dispatch(event: ExtendableEvent, listeners: Sequence[Listener]) -> Failure | None:
     """Run every listener to its end; return the first failure."""
-    outcome = begin(event, iter(listeners))
+    outcome = begin(event, listeners)
     return await outcome.finish() if isinstance(outcome, Suspended) else outcome
 
 
 def begin(
-    event: ExtendableEvent, listeners: Iterator[Listener], failure: Failure | None = None
+    event: ExtendableEvent, listeners: Iterable[Listener], failure: Failure | None = None
 ) -> Failure | Suspended | None:
     """Run the listeners until all have returned or one waits.
 
     A listener that raises does not keep the others from running (DOM, "inner invoke"), but the
     event as a whole has failed: the outcome is the first failure, or `failure`.
     """
-    for listener in listeners:
+    rest = iter(listeners)
+    for listener in rest:
         try:
             running = listener.call(event)
             if type(running) is not CoroutineType:
@@ -122,7 +123,7 @@ def begin(
         except BaseException as error:
             failure = failure or Failure(error, closes=listener.on_error == "close")
             continue
-        return Suspended(event, listener, running, awaited, listeners, failure)
+        return Suspended(event, listener, running, awaited, rest, failure)
     return failure
 
 

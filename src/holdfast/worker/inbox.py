@@ -171,7 +171,7 @@ class Inbox:
                 delivery.attempt,
             )
             listeners = self._registered["websocketmessage"]
-        outcome = begin(event, iter(listeners))
+        outcome = begin(event, listeners)
         if outcome is None:
             source = event.source
             try:
