@@ -854,6 +854,17 @@ def test_reading_goes_on_when_the_mailbox_is_half_empty(limits: dict[str, int]) 
     assert ledger.take_commands() == []
 
 
+@pytest.mark.parametrize("messages", [["x" * 1000], ["x" * 500] * 2])
+def test_reading_goes_on_when_all_that_filled_the_mailbox_is_done(messages: list[str]) -> None:
+    ledger, _ = ledger_with(size=1000)
+    connection = connect(ledger)
+    send(ledger, connection, *messages)
+    worker = ledger.worker_ready(1, 1)
+    ledger.take_commands()
+    ack(ledger, worker, 7, len(messages), count=len(messages))
+    assert ledger.take_commands() == [do.ResumeReading(connection)]
+
+
 def test_a_full_mailbox_takes_the_close() -> None:
     ledger, worker, connection = paused(messages=4)
     ledger.receive_close(connection, 1006, "")
@@ -1070,7 +1081,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run()
 
     @precondition(lambda self: self.busy())
-    @rule(data=st.data(), times=st.integers(1, 4), count=st.integers(1, 4))
+    @rule(data=st.data(), times=st.integers(1, 4), count=st.integers(1, READ))
     def acknowledge(self, data: st.DataObject, times: int, count: int) -> None:
         peer = data.draw(st.sampled_from(self.busy()))
         for _ in range(times):

@@ -20,6 +20,7 @@ Rules:
 
 from __future__ import annotations
 
+import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -71,14 +72,19 @@ GONE = WorkerState.GONE
 class Worker:
     """A worker as the keeper sees it."""
 
-    __slots__ = ("acks", "deliveries", "generation", "is_serving", "load", "number", "state")
+    __slots__ = (
+        "acks", "deliveries", "generation", "is_serving", "load", "number", "state", "welcome"
+    )  # fmt: skip
 
     def __init__(self, number: int, generation: int) -> None:
         self.number = number
         self.generation = generation
         self.state = WorkerState.READY
-        # Ready and of the preferred generation; kept, because it is asked for per message.
+        # Ready and of the preferred generation.
         self.is_serving = False
+        # Below this load it gets another delivery of its connections without comparing it with
+        # the others; 0 while it serves not at all. Kept, because it is asked for per message.
+        self.welcome = 0
         self.load = 0  # deliveries in flight
         self.acks = 0  # acknowledgements seen
         # What this turn has for it, already part of a DeliverTo.
@@ -169,12 +175,27 @@ class Ledger:
         if (
             not mailbox.count
             and worker is not None
-            and worker.is_serving
-            and worker.load < SLACK
+            and worker.load < worker.welcome
             and connection.state is not CLOSED
         ):
             # By far the most common: nothing waits, and the last worker takes it.
-            self._deliver(connection, worker, mailbox.put_and_take(data), 1, data)
+            number = mailbox.put_and_take(data)
+            worker.load += 1
+            deliveries = worker.deliveries
+            if deliveries is None:
+                deliveries = self._begin_deliveries(worker)
+            kind = wire.DeliverText if type(data) is str else wire.DeliverBinary
+            deliveries.append(
+                kind(
+                    connection.serial,
+                    number,
+                    1,
+                    data,  # type: ignore[arg-type]
+                    connection.about,
+                    connection.attachment,
+                    worker.acks,
+                )
+            )
         elif connection.state is not CLOSED:
             mailbox.put(data)
             self._pump(connection)
@@ -247,7 +268,8 @@ class Ledger:
             return
         worker.state = GONE
         worker.is_serving = False
-        self._serving = [other for other in self._serving if other is not worker]
+        worker.welcome = 0
+        self._serve()
         # A scan, so that no message pays for keeping an index that only this needs.
         for connection in list(self._connections.values()):
             if connection.worker is worker:
@@ -271,7 +293,7 @@ class Ledger:
     def _pump(self, connection: Connection) -> None:
         """Send out what can go."""
         worker = connection.worker
-        if worker is None or not worker.is_serving or worker.load >= SLACK:
+        if worker is None or worker.load >= worker.welcome:
             worker = self._choose_worker(connection)
             if worker is None:
                 return
@@ -285,8 +307,7 @@ class Ledger:
         worker.load += 1
         deliveries = worker.deliveries
         if deliveries is None:
-            deliveries = worker.deliveries = []
-            self._commands.append(do.DeliverTo(worker.number, deliveries))
+            deliveries = self._begin_deliveries(worker)
         serial, seen = connection.serial, worker.acks
         about, attachment = connection.about, connection.attachment
         delivery: wire.Deliver | wire.DeliverClose
@@ -298,6 +319,13 @@ class Ledger:
             assert type(content) is Closed
             delivery = wire.DeliverClose(serial, number, attempt, *content, about, attachment, seen)
         deliveries.append(delivery)
+
+    def _begin_deliveries(self, worker: Worker) -> list[wire.Deliver | wire.DeliverClose]:
+        """Make the list that this turn's deliveries for a worker go into, as a command."""
+        deliveries: list[wire.Deliver | wire.DeliverClose] = []
+        worker.deliveries = deliveries
+        self._commands.append(do.DeliverTo(worker.number, deliveries))
+        return deliveries
 
     def _move_on(self, connection: Connection, done: Content) -> None:
         if isinstance(done, Closed):
@@ -318,9 +346,11 @@ class Ledger:
             self._stalled[connection] = None
             return None
         least = min(self._serving, key=_load)
-        if last is not None and last.is_serving and last.load <= least.load + SLACK:
-            return last
-        return least
+        if last is None or not last.is_serving or last.load > least.load + SLACK:
+            return least
+        # Compared with the others it is well enough off for a while.
+        last.welcome = least.load + SLACK
+        return last
 
     def _redeliver(self, connection: Connection) -> None:
         mailbox = connection.mailbox
@@ -368,7 +398,10 @@ class Ledger:
         for worker in self._workers.values():
             is_current = worker.generation == self._generation
             worker.is_serving = is_current and worker.state is WorkerState.READY
+            worker.welcome = SLACK if worker.is_serving else 0
         self._serving = [worker for worker in self._workers.values() if worker.is_serving]
+        if len(self._serving) == 1:
+            self._serving[0].welcome = sys.maxsize
         if self._serving:
             stalled, self._stalled = self._stalled, {}
             for connection in stalled:

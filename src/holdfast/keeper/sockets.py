@@ -11,6 +11,7 @@ import os
 import socket
 from collections import deque
 from enum import IntEnum
+from os import read, write
 from typing import TYPE_CHECKING
 
 from holdfast.framing.decoder import Decoder
@@ -102,6 +103,7 @@ class Sockets:
         close_timeout: float,
     ) -> None:
         self._ledger = ledger
+        self._receive_message = ledger.receive_message
         self._poller = poller
         self._max_message = max_message
         self._max_outbound = max_outbound
@@ -167,26 +169,21 @@ class Sockets:
 
     def read(self, sock: Socket) -> None:
         try:
-            data = os.read(sock.fd, READ_SIZE)
+            data = read(sock.fd, READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
             data = b""
-        if sock.stage >= FINISHING and data:
-            return  # What still comes is thrown away.
-        if data:
-            self._receive(sock, data)
-        else:
+        if not data:
             self._vanish(sock)
+        elif sock.stage < FINISHING:
+            self._receive(sock, data)
 
     def _receive(self, sock: Socket, data: bytes) -> None:
-        decoder = sock.decoder
-        if decoder is None:
-            decoder = self._spare
-        connection = sock.connection
+        decoder = sock.decoder or self._spare
         for event in decoder.receive(data):
             if type(event) is str or type(event) is bytes:
-                self._ledger.receive_message(connection, event)
+                self._receive_message(sock.connection, event)
             else:
                 self._control(sock, event)
         if decoder.is_idle:
@@ -269,7 +266,7 @@ class Sockets:
             if isinstance(data, list):
                 data = b"".join(data)
             try:
-                written = os.write(sock.fd, data)
+                written = write(sock.fd, data)
             except BlockingIOError:
                 written = 0
             except OSError:
