@@ -525,6 +525,20 @@ def test_a_redelivery_is_alone_until_it_is_acknowledged() -> None:
     assert delivered(ledger) == [(2, 7, 3, 1), (2, 7, 4, 1)]
 
 
+def test_the_close_comes_once_and_last_though_the_client_vanishes_during_a_redelivery() -> None:
+    ledger, (first, second) = ledger_with(1, 2)
+    connection = connect(ledger)
+    send(ledger, connection, "a")
+    ledger.worker_lost(first)
+    ledger.take_commands()
+    ledger.receive_close(connection, 1006, "")
+    assert delivered(ledger) == []
+    ack(ledger, second, 7, 1, attempt=2)
+    assert deliveries(ledger) == [(2, wire.DeliverClose(7, 2, 1, 1006, "", ABOUT, b"", seen=1))]
+    ack(ledger, second, 7, 2)
+    assert (len(ledger), ledger.take_commands()) == (0, [])
+
+
 def test_without_a_worker_deliveries_wait_for_the_next() -> None:
     ledger, (worker,) = ledger_with(1)
     connection = connect(ledger)
@@ -756,12 +770,21 @@ def test_preferring_the_same_generation_again_changes_nothing() -> None:
 # The choice of a worker.
 
 
-def occupy(ledger: Ledger, worker: Worker, load: int) -> None:
-    """Have this many deliveries in flight at the worker."""
-    for serial, done in enumerate(range(0, load, PIPELINE), start=1000 * worker.number):
-        connection = connect_at(ledger, worker, serial)
-        send(ledger, connection, *"x" * min(PIPELINE, load - done))
+def occupy(ledger: Ledger, worker: Worker, load: int) -> list[Connection]:
+    """Have this many deliveries in flight at the worker, of connections that are returned."""
+    busy = []
+    for done in range(0, load, PIPELINE):
+        busy.append(connect_at(ledger, worker, 1000 + len(ledger)))
+        send(ledger, busy[-1], *"x" * min(PIPELINE, load - done))
     ledger.take_commands()
+    return busy
+
+
+def finish(ledger: Ledger, busy: list[Connection]) -> None:
+    for connection in busy:
+        count = connection.mailbox.count
+        assert connection.worker is not None
+        ack(ledger, connection.worker, connection.serial, count, count=count)
 
 
 def test_a_connection_stays_with_its_worker() -> None:
@@ -792,6 +815,15 @@ def test_a_connection_leaves_a_worker_that_is_much_busier(
     occupy(ledger, second, least)
     send(ledger, connection, "a")
     assert delivered(ledger) == [(goes_to, 7, 1, 1)]
+
+
+def test_a_busy_time_does_not_change_how_much_busier_a_worker_may_be() -> None:
+    ledger, (first, second) = ledger_with(1, 2)
+    connection = connect_at(ledger, first)
+    finish(ledger, [*occupy(ledger, first, 200), *occupy(ledger, second, 200)])
+    occupy(ledger, first, SLACK + 1)
+    send(ledger, connection, "a")
+    assert delivered(ledger) == [(2, 7, 1, 1)]
 
 
 def test_with_something_in_flight_a_connection_stays_however_busy_its_worker_is() -> None:

@@ -119,6 +119,8 @@ class Ledger:
         self._generation = 0
         # Those that may get deliveries; kept apart because it is asked for per message.
         self._serving: list[Worker] = []
+        # Those of them that are more welcome than usual until the end of this turn.
+        self._compared: list[Worker] = []
         # Connections with deliveries waiting for a worker, in the order they began to wait.
         self._stalled: dict[Connection, None] = {}
         self._subscriptions: Subscriptions[Connection] = Subscriptions()
@@ -150,6 +152,9 @@ class Ledger:
             self._commands = []
             for worker in self._workers.values():
                 worker.deliveries = None
+            for worker in self._compared:
+                worker.welcome = SLACK
+            self._compared.clear()
         return taken
 
     # --- facts about clients --------------------------------------------------------------------
@@ -348,8 +353,9 @@ class Ledger:
         least = min(self._serving, key=_load)
         if last is None or not last.is_serving or last.load > least.load + SLACK:
             return least
-        # Compared with the others it is well enough off for a while.
+        # Compared with the others it is well enough off for the rest of this turn.
         last.welcome = least.load + SLACK
+        self._compared.append(last)
         return last
 
     def _redeliver(self, connection: Connection) -> None:
@@ -395,6 +401,7 @@ class Ledger:
 
     def _serve(self) -> None:
         """Find out who gets deliveries now, and let waiting connections go."""
+        self._compared.clear()
         for worker in self._workers.values():
             is_current = worker.generation == self._generation
             worker.is_serving = is_current and worker.state is WorkerState.READY

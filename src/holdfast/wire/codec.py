@@ -5,11 +5,15 @@ Pure. Both are opaque bytes to the keeper, except that it changes the channels o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from holdfast.core.ports import About
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 __all__ = ["decode_about", "decode_plain", "encode_about", "encode_plain", "is_about"]
 
@@ -35,14 +39,8 @@ def is_about(encoded: bytes) -> bool:
     return True
 
 
-_PLAIN_ENCODER = msgspec.msgpack.Encoder()
-_PLAIN_DECODER: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder()
-
-
-def encode_plain(value: object) -> bytes:
-    """Encode plain data; raise TypeError, ValueError or OverflowError for what is not."""
-    return _PLAIN_ENCODER.encode(value)
-
-
-def decode_plain(encoded: bytes) -> Any:
-    return _PLAIN_DECODER.decode(encoded)
+# Bound methods, not functions around them: a message may cost one call of each.
+encode_plain = msgspec.msgpack.Encoder().encode
+"""Encode plain data; raise TypeError, ValueError or OverflowError for what is not."""
+decode_plain: Callable[[bytes], Any] = msgspec.msgpack.Decoder().decode
+"""Decode what `encode_plain` made."""
