@@ -16,7 +16,7 @@ __all__ = ["echo", "idle"]
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.flow.raw import client_frame, handshake  # noqa: E402
+from tests.flow.raw import client_frame, handshake
 
 
 def connect(port: int, path: str) -> socket.socket:

@@ -94,7 +94,7 @@ def has_dropped(ledger: Ledger, worker: Worker) -> bool:
 
 
 # What must not be found in an empty ledger.
-KEPT = (Connection, wire.DeliverText, wire.DeliverClose, Closed)
+KEPT = (Connection, wire.DeliverText, wire.DeliverBinary, wire.DeliverClose, Closed)
 
 
 def reachable(root: object) -> list[object]:
@@ -155,18 +155,26 @@ def test_a_connection_may_come_from_a_worker_that_has_been_lost_since() -> None:
 # Deliveries.
 
 
-def test_a_text_message_is_delivered_with_all_the_state_it_needs() -> None:
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_message_is_delivered_with_all_the_state_it_needs(is_first: bool) -> None:
     ledger, (worker,) = ledger_with(1)
-    send(ledger, connect(ledger, 7, wire.Attach(7, b"state")), "hé")
+    connection = connect_at(ledger, None if is_first else worker, 7, wire.Attach(7, b"state"))
+    send(ledger, connection, "hé")
+    assert deliveries(ledger) == [(1, wire.DeliverText(7, 1, 1, "hé", ABOUT, b"state", seen=0))]
+    ack(ledger, worker, 7, 1)
+    send(ledger, connection, b"\xff")
     assert deliveries(ledger) == [
-        (worker.number, wire.DeliverText(7, 1, 1, "hé", ABOUT, b"state", seen=0))
+        (1, wire.DeliverBinary(7, 2, 1, b"\xff", ABOUT, b"state", seen=1))
     ]
 
 
-def test_a_binary_message_is_delivered_as_binary() -> None:
-    ledger, _ = ledger_with(1)
-    send(ledger, connect(ledger), b"\xff")
-    assert deliveries(ledger) == [(1, wire.DeliverBinary(7, 1, 1, b"\xff", ABOUT, b"", seen=0))]
+def test_text_and_binary_messages_are_delivered_as_what_they_are() -> None:
+    ledger, (worker,) = ledger_with(1)
+    send(ledger, connect(ledger, 7), "a", b"b")
+    send(ledger, connect_at(ledger, worker, 8), b"c", "d")
+    kinds = [(type(delivery), delivery.number) for _, delivery in deliveries(ledger)]
+    text, binary = wire.DeliverText, wire.DeliverBinary
+    assert kinds == [(text, 1), (binary, 2), (binary, 1), (text, 2)]
 
 
 def test_a_close_is_delivered_with_its_code_and_reason() -> None:
@@ -707,6 +715,18 @@ def test_what_is_in_flight_at_an_older_generation_is_waited_for() -> None:
     assert (deliver.worker, drained) == (2, do.TellDrained(1))
 
 
+def test_a_worker_is_not_served_any_more_from_the_turn_that_prefers_another_generation() -> None:
+    ledger, (old, _) = ledger_with(1, 2)
+    at_rest, other = connect_at(ledger, old, 7), connect_at(ledger, old, 8)
+    busy = occupy(ledger, old, SLACK)
+    send(ledger, other, "a")
+    ledger.prefer(2)
+    ledger.take_commands()
+    finish(ledger, busy)
+    send(ledger, at_rest, "b")
+    assert delivered(ledger) == []
+
+
 def test_a_connection_at_rest_moves_to_the_new_generation_at_once() -> None:
     ledger, (old,) = ledger_with(1)
     connection = connect(ledger)
@@ -987,6 +1007,10 @@ MAX_MESSAGES, MAX_BYTES, MAX_ATTEMPTS = 20, 40, 2
 READ = 12  # messages that a client gets rid of in one turn, at most
 
 
+texts, binaries = st.text(max_size=5), st.binary(max_size=5)
+rooms = st.lists(st.sampled_from("ab"), max_size=2, unique=True)
+
+
 @dataclass(eq=False)
 class Peer:
     """A worker, seen from outside."""
@@ -1005,7 +1029,7 @@ class Client:
     """A client and what the keeper owes it."""
 
     connection: Connection
-    sent: list[str | Closed] = field(default_factory=list)  # number 1 is the first
+    sent: list[str | bytes | Closed] = field(default_factory=list)  # number 1 is the first
     next: int = 1  # the oldest that no worker has finished with
     in_flight: int = 0
     holder: Peer | None = None  # who has it in flight
@@ -1084,8 +1108,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run()
 
     @precondition(lambda self: self.live())
-    @rule(data=st.data(), messages=st.lists(st.text(max_size=5), min_size=1, max_size=READ))
-    def send(self, data: st.DataObject, messages: list[str]) -> None:
+    @rule(data=st.data(), messages=st.lists(texts | binaries, min_size=1, max_size=READ))
+    def send(self, data: st.DataObject, messages: list[str | bytes]) -> None:
         client = data.draw(st.sampled_from(self.live()))
         assume(not client.is_paused and not client.is_gone)
         client.sent += messages
@@ -1395,9 +1419,6 @@ class LedgerMachine(RuleBasedStateMachine):
             assert client.is_forgotten
         assert (len(self.ledger), self.ledger.waiting) == (0, 0)
         assert not [each for each in reachable(self.ledger) if isinstance(each, KEPT)]
-
-
-rooms = st.lists(st.sampled_from("ab"), max_size=2, unique=True)
 
 
 def content_of(delivery: Delivery) -> str | bytes | Closed:

@@ -107,6 +107,20 @@ def test_what_is_not_in_flight_cannot_be_acknowledged() -> None:
         mailbox_with("a").ack(1, 1)
 
 
+@pytest.mark.parametrize(
+    ("number", "attempt", "count"),
+    [(0, 1, 1), (2, 1, 1), (1, 0, 1), (1, 2, 1), (1, 1, 0), (0, 1, 0), (1, 1, 2), (2, 1, 2)],
+)
+def test_the_only_delivery_is_acknowledged_as_what_it_is(
+    number: int, attempt: int, count: int
+) -> None:
+    mailbox = mailbox_with("a")
+    mailbox.take()
+    with pytest.raises(UnknownDelivery):
+        mailbox.ack(number, attempt, count)
+    assert (mailbox.count, mailbox.ack(1, 1)) == (1, "a")
+
+
 def test_deliveries_are_acknowledged_in_order() -> None:
     mailbox = mailbox_with("a", "b")
     take_all(mailbox)
