@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 def test_the_example_is_a_chat(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "chat.py").write_text(code)
-    with Server.start("chat:app", cwd=tmp_path) as server:
-        with connect(f"{server.ws_url}/?name=Bob") as bob:
-            with connect(f"{server.ws_url}/?name=Ann") as ann:
-                bob.send("hello")
-                assert (ann.recv(10), bob.recv(10)) == ("Bob: hello", "Bob: hello")
-            assert bob.recv(10) == "Ann left"
+    with (
+        Server.start("chat:app", cwd=tmp_path) as server,
+        connect(f"{server.ws_url}/?name=Bob") as bob,
+    ):
+        with connect(f"{server.ws_url}/?name=Ann") as ann:
+            bob.send("hello")
+            assert (ann.recv(10), bob.recv(10)) == ("Bob: hello", "Bob: hello")
+        assert bob.recv(10) == "Ann left"
