@@ -807,6 +807,15 @@ def finish(ledger: Ledger, busy: list[Connection]) -> None:
         ack(ledger, connection.worker, connection.serial, count, count=count)
 
 
+def test_idle_workers_share_the_connections_that_move_to_them() -> None:
+    ledger, _ = ledger_with(1, 2)
+    for serial in range(4):
+        send(ledger, connect(ledger, serial), "a")
+        (worker, _, _, _), *_ = delivered(ledger)
+        assert worker == 1 + serial % 2
+        ack(ledger, ledger._workers[worker], serial, 1)
+
+
 def test_a_connection_stays_with_its_worker() -> None:
     ledger, (_, second) = ledger_with(1, 2)
     connection = connect_at(ledger, second)

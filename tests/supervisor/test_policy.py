@@ -482,12 +482,27 @@ def test_after_a_stop_nothing_is_started() -> None:
     assert [c for c in policy.take_commands() if isinstance(c, do.StartWorker)] == []
 
 
+def test_a_request_to_reload_tells_which_generation_will_be_the_answer() -> None:
+    policy = new_policy()
+    assert policy.reload_requested(0.0) == 1
+    # One is starting: whoever asks now wants what comes after it.
+    assert policy.reload_requested(0.1) == 2
+    assert policy.reload_requested(0.2) == 2
+
+
+def test_a_request_to_reload_while_stopping_has_no_answer() -> None:
+    policy = new_policy()
+    policy.stop_requested(1.0)
+    assert policy.reload_requested(2.0) is None
+
+
 def test_a_worker_that_is_starting_is_not_waited_for() -> None:
     policy = starting()
     policy.stop_requested(1.0)
     assert policy.take_commands() == [do.Kill(1), do.CloseConnections()]
     policy.worker_exited(1, -9, 1.0)
-    assert policy.take_commands() == [do.Exit(1)]
+    # It was asked to leave, and did.
+    assert policy.take_commands() == [do.Exit(0)]
 
 
 def test_a_worker_that_was_ready_when_the_signal_reached_it_starts_no_others() -> None:
@@ -779,7 +794,8 @@ class PolicyMachine(RuleBasedStateMachine):
                 self.failed.add(generation)
             case do.Exit(status):
                 assert self.alive == {}
-                assert status == (0 if self.serving else 1)
+                # 1 only if it leaves by itself, since its first generation was given up.
+                assert status == (0 if self.serving or self.is_stopping else 1)
                 self.exits.append(status)
 
     # What always holds.

@@ -352,6 +352,9 @@ class Ledger:
             return None
         least = min(self._serving, key=_load)
         if last is None or not last.is_serving or last.load > least.load + SLACK:
+            # Last in line from now on: after a reload, idle workers share those who move.
+            self._serving.remove(least)
+            self._serving.append(least)
             return least
         # Compared with the others it is well enough off for the rest of this turn.
         last.welcome = least.load + SLACK

@@ -173,6 +173,7 @@ class Policy:
         self._due: list[float] = []
         self._is_reload_wanted = False
         self._is_stopping = False
+        self._status = 0
         self._has_exited = False
         self._commands: list[Command] = []
 
@@ -192,21 +193,24 @@ class Policy:
 
     # --- facts ----------------------------------------------------------------------------------
 
-    def reload_requested(self, now: float) -> None:
+    def reload_requested(self, now: float) -> int | None:
         """Start the next generation; also the way the first one starts.
 
-        While one is starting the request waits, and several of them count as one.
+        While one is starting the request waits, and several of them count as one. Returns the
+        number of the generation that will be the answer, or None if there will be none because
+        the server is stopping.
         """
         if self._is_stopping:
-            return
+            return None
         if self._starting is not None or not self._is_announced:
             self._is_reload_wanted = True
-            return
+            return self._last_generation + 1
         self._is_reload_wanted = False
         self._last_generation += 1
         self._starting = self._last_generation
         self._deaths_while_starting = 0
         self._start(self._starting, now, first=True)
+        return self._starting
 
     def worker_ready(self, worker: int, now: float) -> None:
         child = self._children.get(worker)
@@ -343,8 +347,11 @@ class Policy:
             child.state = ChildState.DRAINING
             self._commands.append(Kill(child.worker))
         self._commands.append(GenerationFailed(generation, summary, traceback))
-        if self._serving is None:
+        if self._serving is None and not self._is_stopping:
+            # Nothing to fall back on.
             self._is_stopping = True
+            self._status = 1
+        if self._is_stopping:
             self._exit_if_alone()
         self._reload_if_wanted(now)
 
@@ -388,7 +395,7 @@ class Policy:
     def _exit_if_alone(self) -> None:
         if not self._children and not self._has_exited:
             self._has_exited = True
-            self._commands.append(Exit(0 if self._serving is not None else 1))
+            self._commands.append(Exit(self._status))
 
 
 def _describe(status: int) -> str:

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,9 @@ GOING_AWAY = 1001  # RFC 6455 section 7.4.1
 # uvicorn's number. The queue is what keeps TCP connections waiting while no worker accepts.
 BACKLOG = 2048
 
-STATUS_TIMEOUT = 5.0  # seconds; the keeper answers in one turn of its loop
+# Seconds. The keeper answers, and leaves, within one turn of its loop.
+STATUS_TIMEOUT = 5.0
+KEEPER_TIMEOUT = 2.0
 
 
 class Supervisor:
@@ -64,7 +67,8 @@ class Supervisor:
         )
         self._keeper = self._start_keeper()
         self._control = ControlSocket(settings.port, self._answer)
-        self._reloads: list[asyncio.Future[dict[str, Any]]] = []
+        # Who asked for a reload, by the generation that will be the answer.
+        self._reloads: dict[int, list[asyncio.Future[dict[str, Any]]]] = {}
         self._statuses: list[asyncio.Future[control.KeeperStatus]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._exit: asyncio.Future[int] = self._loop.create_future()
@@ -102,12 +106,23 @@ class Supervisor:
         finally:
             for task in watching:
                 task.cancel()
+            await self._bury_keeper()
             self._control.close()
+
+    async def _bury_keeper(self) -> None:
+        try:
+            await asyncio.to_thread(self._keeper.process.wait, KEEPER_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            kill(self._keeper)
 
     # --- facts ----------------------------------------------------------------------------------
 
-    def _reload(self) -> None:
-        self._policy.reload_requested(self._loop.time())
+    def _reload(self, waiter: asyncio.Future[dict[str, Any]] | None = None) -> None:
+        generation = self._policy.reload_requested(self._loop.time())
+        if waiter is not None and generation is not None:
+            self._reloads.setdefault(generation, []).append(waiter)
+        elif waiter is not None:
+            waiter.set_result({"ok": False, "summary": "the server is stopping", "traceback": ""})
         self._follow()
 
     def _stop(self) -> None:
@@ -230,7 +245,8 @@ class Supervisor:
             log.info("serving %s on %s", self._settings.application, self._url())
         else:
             log.info("generation %d serves", command.generation)
-        self._tell_reloaders({"ok": True, "generation": command.generation})
+        answer = {"ok": True, "generation": command.generation}
+        self._tell_reloaders(command.generation, answer)
 
     def _report_failed(self, command: do.GenerationFailed) -> None:
         log.error(
@@ -240,18 +256,18 @@ class Supervisor:
             command.traceback,
         )
         answer = {"ok": False, "summary": command.summary, "traceback": command.traceback}
-        self._tell_reloaders(answer)
+        self._tell_reloaders(command.generation, answer)
 
-    def _tell_reloaders(self, answer: dict[str, Any]) -> None:
-        for waiter in self._reloads:
+    def _tell_reloaders(self, generation: int, answer: dict[str, Any]) -> None:
+        for waiter in self._reloads.pop(generation, ()):
             if not waiter.done():
                 waiter.set_result(answer)
-        self._reloads.clear()
 
     def _end(self, command: do.Exit) -> None:
         if not self._exit.done():
             self._exit.set_result(command.status)
-            kill(self._keeper)
+            # It finishes its turn, with the close frames of a stop, and goes.
+            self._keeper.link.close()
 
     # --- the command line -----------------------------------------------------------------------
 
@@ -261,8 +277,7 @@ class Supervisor:
             return await self._status()
         if command == "reload":
             waiter: asyncio.Future[dict[str, Any]] = self._loop.create_future()
-            self._reloads.append(waiter)
-            self._reload()
+            self._reload(waiter)
             return await waiter
         if command == "stop":
             self._stop()
