@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-__all__ = ["DEFAULT_LIMIT", "Attachment", "check_plain"]
+__all__ = ["DEFAULT_LIMIT", "SCALARS", "Attachment", "check_plain"]
 
 # A Durable Object's attachment may have 2 KiB, a browser's cookies 4 KiB per name. The attachment
 # travels with each delivery, so it should stay small; what is larger belongs in a database.
@@ -24,7 +24,8 @@ DEFAULT_LIMIT = 16 * 1024  # bytes, encoded
 # Deeper than any sensible record and far from Python's recursion limit; a cycle ends here too.
 MAX_DEPTH = 64
 
-_SCALARS = frozenset({type(None), bool, int, float, str, bytes, datetime})
+# What cannot change in place.
+SCALARS = frozenset({type(None), bool, int, float, str, bytes, datetime})
 
 
 class Attachment:
@@ -44,7 +45,7 @@ class Attachment:
             AttachmentError: the value is not plain data, or over `limit` bytes.
         """
         value = self.value
-        if value is self._original and type(value) in _SCALARS:
+        if value is self._original and type(value) in SCALARS:
             return None  # It cannot have changed in place.
         try:
             encoded = encode(value)
@@ -87,7 +88,7 @@ def _problems(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]
 
 
 def _scalar_problems(value: object, path: str) -> Iterator[tuple[str, str]]:
-    if type(value) not in _SCALARS:
+    if type(value) not in SCALARS:
         kind = type(value).__qualname__
         yield path, f"is a {kind}; only plain data (dict, list, str, int, …) survives a worker"
     elif type(value) is int and not -(2**63) <= value < 2**64:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from holdfast.core.attachment import Attachment
+from holdfast.core.attachment import SCALARS, Attachment
 from holdfast.core.ports import About
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ __all__ = ["Connection"]
 # 1015 are for reporting only; 1004 is reserved; 1016 to 2999 are not assigned.
 _SENDABLE = frozenset({1000, 1001, 1003, *range(1007, 1015)})
 
+# Stands for an attachment that was not decoded; of a type that cannot change in place.
+UNOPENED = type("Unopened", (), {"__slots__": ()})()
+UNCHANGEABLE = SCALARS | {type(UNOPENED)}
+
 # RFC 6455 section 5.5: a control frame carries 125 bytes, two of them are the code.
 MAX_REASON = 123  # bytes in UTF-8
 
@@ -35,7 +39,15 @@ class Connection:
     after the connection has closed, every method does nothing; `closed` tells.
     """
 
-    __slots__ = ("_closed", "_opened", "_outbox", "about", "attachment", "serial")
+    __slots__ = (
+        "_closed",
+        "_original",
+        "_outbox",
+        "_value",
+        "about",
+        "attachment",
+        "serial",
+    )
 
     # One is made per message, so the attributes for hosts are plain ones.
     serial: int
@@ -52,7 +64,10 @@ class Connection:
         self.serial = serial
         self.about = about
         self.attachment = attachment
-        self._opened: Attachment | None = None
+        # The decoded attachment, as it was opened and as it is now; not opened before it is asked
+        # for.
+        self._value: Any = UNOPENED
+        self._original: Any = UNOPENED
         self._closed = closed
 
     def __repr__(self) -> str:
@@ -90,11 +105,12 @@ class Connection:
 
         None until set. Change it in place or assign it; it is committed when the event ends.
         """
-        return (self._opened or self._open()).value
+        value = self._value
+        return self._open() if value is UNOPENED else value
 
     @data.setter
     def data(self, value: Any) -> None:
-        (self._opened or self._open()).value = value
+        self._value = value
 
     def send(self, data: str | bytes) -> None:
         """Send a text (str) or binary (bytes, bytearray, memoryview) message.
@@ -151,22 +167,24 @@ class Connection:
         Raises:
             AttachmentError: the new value cannot be kept.
         """
-        opened = self._opened
-        if opened is None:
+        value, original = self._value, self._original
+        if value is original and type(value) in UNCHANGEABLE:
             return
         host = self._outbox.host
-        encoded = opened.changed(host.encode, host.attachment_limit)
+        attachment = Attachment(self.attachment, original)
+        attachment.value = value
+        encoded = attachment.changed(host.encode, host.attachment_limit)
         if encoded is not None:
             self.attachment = encoded
             # The value stays: after a flush, the listener goes on changing what it holds.
-            self._opened = Attachment(encoded, opened.value)
+            self._original = value
             self._outbox.attach(self.serial, encoded)
 
-    def _open(self) -> Attachment:
+    def _open(self) -> Any:
         encoded = self.attachment
         value = self._outbox.host.decode(encoded) if encoded else None
-        opened = self._opened = Attachment(encoded, value)
-        return opened
+        self._value = self._original = value
+        return value
 
     def _details(self) -> About:
         if not isinstance(self.about, About):
