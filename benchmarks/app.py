@@ -27,8 +27,10 @@ async def join(event: WebSocketUpgradeEvent) -> None:
     match event.request.path:
         case "/counter":
             event.accept(data=0)
-        case "/echo" | "/pub" as path:
-            event.accept(data=path)
+        case "/echo":
+            event.accept()
+        case "/pub":
+            event.accept(data="/pub")
         case "/room":
             event.accept(data="/room").subscribe("room")
 
@@ -37,7 +39,7 @@ async def join(event: WebSocketUpgradeEvent) -> None:
 async def answer(event: WebSocketMessageEvent) -> None:
     source = event.source
     match source.data:
-        case "/echo":
+        case None:
             source.send(event.data)
         case "/pub":
             room.post_message(event.data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections import deque
 from enum import IntEnum
 from os import read, write
@@ -249,10 +250,26 @@ class Sockets:
     def flush(self) -> None:
         """Write what the turn produced: one call per socket."""
         dirty, self._dirty = self._dirty, []
-        blocked = self._blocked
         for sock in dirty:
-            if not blocked or sock not in blocked:
+            data = sock.outbound
+            if type(data) is bytes and sock.stage is OPEN and not self._blocked:
+                # By far the most common: one frame, for a client that reads.
+                sock.outbound = None
+                try:
+                    written = write(sock.fd, data)
+                except OSError as error:
+                    written = self._failed_write(sock, error)
+                if written < len(data):
+                    self._block(sock, data[written:])
+            elif sock not in self._blocked:
                 self._flush(sock)
+
+    def _failed_write(self, sock: Socket, error: OSError) -> int:
+        """Return how much was written: nothing, or, to a client that is gone, as good as all."""
+        if isinstance(error, BlockingIOError):
+            return 0
+        self._vanish(sock)
+        return sys.maxsize
 
     def resume_writing(self, sock: Socket) -> None:
         if sock.stage is not GONE and self._blocked.pop(sock, None) is not None:
@@ -267,11 +284,8 @@ class Sockets:
                 data = b"".join(data)
             try:
                 written = write(sock.fd, data)
-            except BlockingIOError:
-                written = 0
-            except OSError:
-                self._vanish(sock)
-                return
+            except OSError as error:
+                written = self._failed_write(sock, error)
             if written < len(data):
                 self._block(sock, data[written:])
                 return

@@ -44,7 +44,8 @@ def start_keeper(
     """Start a keeper. Its `control_fd` is set here."""
     ours, theirs = control_pair()
     settings = replace(settings, control_fd=theirs.fileno())
-    process = _spawn("holdfast.keeper.process", to_json(settings), [theirs.fileno()])
+    # -O: its assertions are for tests and readers, and some are on the way of every message.
+    process = _spawn("holdfast.keeper.process", to_json(settings), [theirs.fileno()], "-O")
     theirs.close()
     link: ControlLink[control.FromKeeper] = ControlLink(
         ours,
@@ -97,11 +98,13 @@ def kill(child: KeeperProcess | WorkerProcess) -> None:
     child.process.send_signal(signal.SIGKILL)
 
 
-def _spawn(module: str, settings: str, fds: Sequence[int]) -> subprocess.Popen[bytes]:
+def _spawn(
+    module: str, settings: str, fds: Sequence[int], *options: str
+) -> subprocess.Popen[bytes]:
     # A fresh interpreter, never a fork of this one: nothing of the application's ever gets into
     # the supervisor, and nothing of the supervisor's into a worker.
     return subprocess.Popen(
-        [sys.executable, "-m", module, settings, str(os.getpid())],
+        [sys.executable, *options, "-m", module, settings, str(os.getpid())],
         stdin=subprocess.DEVNULL,
         pass_fds=fds,
     )
