@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from websockets.sync.client import connect
@@ -168,12 +171,24 @@ def test_client_that_vanishes_during_a_slow_upgrade_listener_leaves_one_close_ev
     assert story.journal().count("close slow-upgrade 1006 ") == 1
 
 
+def test_client_that_vanishes_leaves_no_descriptor(story: Story) -> None:
+    def descriptors() -> list[int]:
+        pids = [story.server.status()["keeper"]["pid"], *story.server.worker_pids()]
+        return [len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids]
+
+    with connect(f"{story.server.ws_url}/echo"):
+        pass  # What is opened once and kept is open now.
+    before = wait_for(descriptors, "there are descriptors")
+    for _ in range(20):
+        with RawClient(story.server.port) as client:
+            client.send(handshake("/slow-upgrade"))
+    wait_for(lambda: story.journal().count("close slow-upgrade 1006 ") == 20, "all have closed")
+    wait_for(lambda: descriptors() == before, f"descriptors are back at {before}")
+
+
 def test_client_that_resets_during_a_slow_upgrade_listener_leaves_nothing_behind(
     story: Story,
 ) -> None:
-    import socket
-    import struct
-
     with RawClient(story.server.port) as client:
         client.send(handshake("/slow-upgrade"))
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
