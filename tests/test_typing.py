@@ -20,8 +20,11 @@ from holdfast import (
     ActivateEvent,
     BroadcastChannel,
     ErrorEvent,
+    ExtendableEvent,
     FetchEvent,
+    GapEvent,
     InstallEvent,
+    MessageEvent,
     Response,
     ServiceWorker,
     ShutdownEvent,
@@ -86,15 +89,15 @@ def close(event: WebSocketCloseEvent) -> None:
     event.respond_with(Response("too late"))  # wrong: no attribute "respond_with"
 
 
-@app.on("websocketmessage")  # wrong: incompatible type
+@app.on("websocketmessage")  # wrong: cannot be "Callable
 async def wrong_event(event: FetchEvent) -> None: ...
 
 
-@app.on("websocketmessage")  # wrong: incompatible type
+@app.on("websocketmessage")  # wrong: cannot be "Callable
 def no_event() -> None: ...
 
 
-@app.on("websocketmessage")  # wrong: incompatible type
+@app.on("websocketmessage")  # wrong: cannot be "Callable
 def text_only(event: str) -> None: ...
 
 
@@ -104,6 +107,37 @@ def no_such_event(event: WebSocketMessageEvent) -> None: ...
 
 @app.on("fetch", on_error="stop")  # wrong: No overload variant
 def no_such_word(event: FetchEvent) -> None: ...
+
+
+@app.on("install")
+@app.on("startup")
+async def prepare(event: ExtendableEvent) -> None:
+    event.wait_until(warm_up())
+
+
+async def warm_up() -> None:
+    page = await app.fetch("/")
+    for connection in await app.clients.match_all(channel="lobby", limit=10):
+        connection.send(page.status)  # wrong: incompatible type "int"
+    await app.clients.match_all(type="socket")  # wrong: incompatible type
+
+
+lobby = BroadcastChannel("lobby")
+
+
+@lobby.on("message")
+async def heard(event: MessageEvent) -> None:
+    async for message in event.channel:
+        print(message)
+
+
+@lobby.on("message")  # wrong: cannot be "Callable
+def not_heard(event: FetchEvent) -> None: ...
+
+
+@lobby.on("gap")
+def gap(event: GapEvent) -> None:
+    print(event.lost + 1)
 
 
 async def use() -> None:

@@ -11,22 +11,33 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from holdfast.core.events import WebSocketCloseEvent, WebSocketMessageEvent
 from holdfast.core.http import Request
-from holdfast.core.ports import About
-from holdfast.core.scope import Listener
+from holdfast.core.listeners import Listener
+from holdfast.core.ports import About, Found
 from holdfast.wire.codec import decode_about, decode_plain, encode_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Generator,
+        Sequence,
+    )
     from typing import Any
 
     from holdfast.core.events import ExtendableEvent
+    from holdfast.core.files import FileBody
+    from holdfast.core.forms import FormData
+    from holdfast.core.listeners import OnError
     from holdfast.core.ports import Outbox
-    from holdfast.core.scope import OnError
 
 __all__ = [
     "URL",
     "FakeHost",
     "FakeOutbox",
+    "FakeWaiter",
     "Late",
     "close_event",
     "handshake",
@@ -67,8 +78,11 @@ class FakeOutbox:
     def unsubscribe(self, connection: int, channel: str) -> None:
         self.entries.append(("unsubscribe", connection, channel))
 
-    def publish(self, channel: str, data: str | bytes) -> None:
-        self.entries.append(("publish", channel, data))
+    def publish(self, channel: str, data: str | bytes, poster: int, exclude: int) -> None:
+        self.entries.append(("publish", channel, data, poster, exclude))
+
+    def publish_json(self, channel: str, data: str, poster: int, exclude: int) -> None:
+        self.entries.append(("publish_json", channel, data, poster, exclude))
 
     def take(self) -> list[Entry]:
         """Return what was collected, and start again empty."""
@@ -82,15 +96,41 @@ class FakeOutbox:
         return taken
 
 
+class FakeWaiter:
+    """`Waiter`, without an event loop: whoever awaits it is stepped until it is done."""
+
+    def __init__(self) -> None:
+        self._is_done = False
+
+    def done(self) -> bool:
+        return self._is_done
+
+    def set_result(self, result: None, /) -> None:
+        assert not self._is_done
+        self._is_done = True
+
+    def __await__(self) -> Generator[object, Any, None]:
+        while not self._is_done:
+            yield self
+
+
 class FakeHost:
-    """`CommittingHost`: what is spawned waits for `run_spawned`; the rest is noted in lists."""
+    """`Host`: what is spawned waits for `run_spawned`; the rest is noted in lists.
+
+    `connections` is what `search` and `look_up` find.
+    """
 
     def __init__(self, *, attachment_limit: int = 1024) -> None:
         self.attachment_limit = attachment_limit
+        self.is_leaving = False
         self.leaving: list[Entry] = []
         self.commits: list[list[Entry]] = []
         self.flushes: list[list[Entry]] = []
         self.decoded: list[bytes] = []
+        self.reports: list[tuple[str, BaseException]] = []
+        self.listening: list[str] = []
+        self.connections: dict[int, Found] = {}
+        self.looked_up: list[list[int]] = []
         self.spawned: list[Coroutine[Any, Any, None]] = []
         self._last_serial = 0
 
@@ -107,12 +147,49 @@ class FakeHost:
                 errors.append(error)
         return errors
 
+    def new_waiter(self) -> FakeWaiter:
+        return FakeWaiter()
+
+    def report(self, what: str, error: BaseException) -> None:
+        self.reports.append((what, error))
+
     def new_serial(self) -> int:
         self._last_serial += 1
         return self._last_serial
 
+    def poster(self, number: int) -> int:
+        """For `WireOutbox`, whose hosts share a keeper."""
+        return number and 1000 + number
+
     def connection_id(self, serial: int) -> str:
         return f"id-{serial}"
+
+    def serial(self, connection_id: str) -> int | None:
+        return int(connection_id[3:]) if connection_id.startswith("id-") else None
+
+    async def search(self, channel: str | None, limit: int) -> list[int]:
+        found = [
+            serial
+            for serial, connection in self.connections.items()
+            if channel is None or channel in decode_about(connection.about).channels
+        ]
+        return found[:limit] if limit else found
+
+    async def look_up(self, serials: Sequence[int]) -> list[Found]:
+        self.looked_up.append(list(serials))
+        return [self.connections[serial] for serial in serials if serial in self.connections]
+
+    def listen(self, channel: str) -> None:
+        self.listening.append(channel)
+
+    def unlisten(self, channel: str) -> None:
+        self.listening.remove(channel)
+
+    async def parse_multipart(self, content_type: str, body: AsyncIterable[bytes]) -> FormData:
+        raise NotImplementedError
+
+    async def read_file(self, file: FileBody) -> AsyncGenerator[bytes, None]:
+        yield str(file.path).encode()
 
     def about(self, encoded: bytes) -> About:
         self.decoded.append(encoded)

@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.core.channel import BroadcastChannel
-from holdfast.core.errors import NotInsideHoldfast
+from holdfast.core.channels import channels
+from holdfast.core.errors import ChannelClosed, MessagesLost, NotInsideHoldfast
 from holdfast.core.outbox import current_outbox
-from tests.core.fakes import FakeHost, FakeOutbox, message_event, outbox_of
+from tests.core.fakes import FakeHost, FakeOutbox, message_event, outbox_of, run, suspend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
-    from holdfast.core.events import ExtendableEvent
+    from holdfast.core.events import ExtendableEvent, GapEvent, MessageEvent
 
 
 class Room(StrEnum):
@@ -106,26 +107,25 @@ def test_text_and_bytes_are_published_as_they_are(
     outbox: FakeOutbox, message: str | bytes, published: str | bytes
 ) -> None:
     LOBBY.post_message(message)
-    assert outbox.entries == [("publish", "lobby", published)]
+    assert outbox.entries == [("publish", "lobby", published, 0, 0)]
     assert type(outbox.entries[0][2]) is type(published)
 
 
 @pytest.mark.parametrize(
     ("message", "published"),
     [
-        ({"name": "Zoë", "n": [1, 2.5, True, None]}, '{"name": "Zoë", "n": [1, 2.5, true, null]}'),
+        ({"name": "Zoë", "n": [1, 2.5, True, None]}, '{"name":"Zoë","n":[1,2.5,true,null]}'),
         ([], "[]"),
         (None, "null"),
         (5, "5"),
-        ((1, 2), "[1, 2]"),
-        ({1: 2}, '{"1": 2}'),
+        ((1, 2), "[1,2]"),
     ],
 )
 def test_other_plain_data_is_published_as_json(
     outbox: FakeOutbox, message: object, published: str
 ) -> None:
     LOBBY.post_message(message)
-    assert outbox.entries == [("publish", "lobby", published)]
+    assert outbox.entries == [("publish_json", "lobby", published, 0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +135,8 @@ def test_other_plain_data_is_published_as_json(
         ({"a": {1}}, TypeError),
         ({"a": b"bytes inside"}, TypeError),
         ({(1, 2): 3}, TypeError),
+        ({1: 2}, TypeError),
+        ([{"a": ({None: 2},)}], TypeError),
         (datetime.now(UTC), TypeError),
         (math.nan, ValueError),
         ([math.inf], ValueError),
@@ -159,7 +161,7 @@ def test_data_that_changes_after_it_was_posted_was_posted_as_it_was(outbox: Fake
     LOBBY.post_message(record)
     LOBBY.post_message(buffer)
     record["n"], buffer[:] = 2, b"after!"
-    assert [entry[2] for entry in outbox.entries] == ['{"n": 1}', b"before"]
+    assert [entry[2] for entry in outbox.entries] == ['{"n":1}', b"before"]
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), st.lists))
@@ -183,7 +185,7 @@ def test_a_channel_made_at_module_level_finds_the_event_that_runs() -> None:
     one, other = message_event(FakeHost()), message_event(FakeHost())
     copy_context().run(post_in, one, "to one")
     copy_context().run(post_in, other, "to other")
-    assert outbox_of(one).entries == [("publish", "lobby", "to one")]
+    assert outbox_of(one).entries == [("publish", "lobby", "to one", 0, 0)]
 
 
 def test_what_is_posted_after_the_event_leaves_at_once() -> None:
@@ -191,7 +193,7 @@ def test_what_is_posted_after_the_event_leaves_at_once() -> None:
     event = message_event(host)
     outbox_of(event).seal()
     copy_context().run(post_in, event, "late")
-    assert host.leaving == [("publish", "lobby", "late")]
+    assert host.leaving == [("publish", "lobby", "late", 0, 0)]
 
 
 def test_publications_and_messages_of_an_event_keep_their_order() -> None:
@@ -210,3 +212,329 @@ def test_posting_in_a_program_that_is_no_holdfast_is_an_error() -> None:
 def test_a_wrong_message_is_the_first_thing_to_hear_of() -> None:
     with pytest.raises(TypeError):
         copy_context().run(LOBBY.post_message, object())
+
+
+def test_a_publication_may_leave_out_the_connection_it_came_from() -> None:
+    event = message_event(FakeHost())
+    context = copy_context()
+    context.run(current_outbox.set, outbox_of(event))
+    context.run(LOBBY.post_message, "hello", exclude=event.source)
+    context.run(LOBBY.post_message, {"n": 1}, exclude=event.source)
+    assert outbox_of(event).entries == [
+        ("publish", "lobby", "hello", 0, event.source.serial),
+        ("publish_json", "lobby", '{"n":1}', 0, event.source.serial),
+    ]
+
+
+def test_only_a_connection_can_be_left_out(outbox: FakeOutbox) -> None:
+    with pytest.raises(TypeError, match="exclude is a Connection, not str"):
+        LOBBY.post_message("hello", exclude="id-5")  # type: ignore[arg-type]
+    assert outbox.entries == []
+
+
+# -- listening
+
+
+@pytest.fixture
+def host(outbox: FakeOutbox) -> Iterator[FakeHost]:
+    """A host that delivers to the channels of this process; an event of it runs."""
+    channels.attach(outbox.host)
+    yield outbox.host
+    channels.detach(outbox.host)
+    assert outbox.host.listening == []
+
+
+@pytest.fixture
+def kitchen() -> Iterator[BroadcastChannel]:
+    with BroadcastChannel("kitchen", max_queue=3) as channel:
+        yield channel
+
+
+def post(host: FakeHost, data: str | bytes, name: str = "kitchen", poster: int = 0) -> None:
+    """Somebody publishes; the host delivers."""
+    channels.deliver(host, name, data, poster, is_json=False)
+
+
+def test_a_listener_hears_what_others_post(host: FakeHost, kitchen: BroadcastChannel) -> None:
+    # A62, A63.
+    heard: list[MessageEvent] = []
+    kitchen.add_event_listener("message", heard.append)
+    assert host.listening == ["kitchen"]
+    post(host, "soup")
+    post(host, b"salt")
+    channels.deliver(host, "kitchen", '{"n": 1}', 0, is_json=True)
+    assert heard == []
+    assert host.run_spawned() == []
+    assert [event.data for event in heard] == ["soup", b"salt", {"n": 1}]
+    assert [event.channel for event in heard] == [kitchen] * 3
+
+
+def test_a_channel_does_not_hear_itself(host: FakeHost, kitchen: BroadcastChannel) -> None:
+    # A63.
+    heard: list[MessageEvent] = []
+    other = BroadcastChannel("kitchen")
+    for channel in (kitchen, other):
+        channel.add_event_listener("message", heard.append)
+    post(host, "soup", poster=kitchen.number)
+    host.run_spawned()
+    assert [event.channel for event in heard] == [other]
+    other.close()
+
+
+def test_a_channel_that_listens_says_so_when_it_posts(
+    host: FakeHost, kitchen: BroadcastChannel, outbox: FakeOutbox
+) -> None:
+    kitchen.on("message")(print)
+    kitchen.post_message("soup")
+    assert outbox.entries == [("publish", "kitchen", "soup", kitchen.number, 0)]
+    assert kitchen.number > 0
+
+
+def test_listeners_are_added_once_and_removed(host: FakeHost, kitchen: BroadcastChannel) -> None:
+    heard: list[MessageEvent] = []
+    listener = heard.append
+    kitchen.add_event_listener("message", listener)
+    kitchen.add_event_listener("message", listener)
+    post(host, "soup")
+    host.run_spawned()
+    assert len(heard) == 1
+    kitchen.remove_event_listener("message", listener)
+    kitchen.remove_event_listener("message", listener)
+    assert host.listening == []
+    post(host, "salt")
+    assert host.run_spawned() == []
+    assert len(heard) == 1
+
+
+def test_one_of_two_listeners_may_go(host: FakeHost, kitchen: BroadcastChannel) -> None:
+    heard: list[MessageEvent] = []
+    kitchen.add_event_listener("message", print)
+    kitchen.add_event_listener("message", heard.append)
+    kitchen.remove_event_listener("message", print)
+    post(host, "soup")
+    host.run_spawned()
+    assert len(heard) == 1
+
+
+def test_a_listener_may_remove_itself(host: FakeHost, kitchen: BroadcastChannel) -> None:
+    heard: list[object] = []
+
+    @kitchen.on("message")
+    def once(event: MessageEvent) -> None:
+        heard.append(event.data)
+        kitchen.remove_event_listener("message", once)
+
+    post(host, "soup")
+    post(host, "salt")
+    assert host.run_spawned() == []
+    assert heard == ["soup"]
+
+
+def test_messages_are_handed_out_one_after_the_other(
+    host: FakeHost, kitchen: BroadcastChannel
+) -> None:
+    steps: list[str] = []
+
+    @kitchen.on("message")
+    async def slow(event: MessageEvent) -> None:
+        steps.append(f"begin {event.data}")
+        await suspend()
+        steps.append(f"end {event.data}")
+
+    post(host, "a")
+    post(host, "b")
+    host.run_spawned()
+    assert steps == ["begin a", "end a", "begin b", "end b"]
+
+
+def test_what_a_listener_of_a_channel_asks_for_leaves_when_it_has_returned(
+    host: FakeHost, kitchen: BroadcastChannel
+) -> None:
+    @kitchen.on("message")
+    def answer(event: MessageEvent) -> None:
+        LOBBY.post_message(event.data)
+        assert host.commits == []
+
+    post(host, "soup")
+    host.run_spawned()
+    assert host.commits == [[("publish", "lobby", "soup", 0, 0)]]
+
+
+def test_a_listener_that_raises_is_reported_and_the_next_message_comes(
+    host: FakeHost, kitchen: BroadcastChannel
+) -> None:
+    @kitchen.on("message")
+    def fail(event: MessageEvent) -> None:
+        LOBBY.post_message(event.data)
+        if event.data == "bad":
+            raise ValueError("no")
+
+    post(host, "bad")
+    post(host, "good")
+    assert host.run_spawned() == []
+    ((what, error),) = host.reports
+    assert what == "a message listener of BroadcastChannel('kitchen')"
+    assert isinstance(error, ValueError)
+    assert host.commits == [[("publish", "lobby", "good", 0, 0)]]
+
+
+def test_a_listener_that_is_too_slow_is_told_what_it_missed(
+    host: FakeHost, kitchen: BroadcastChannel
+) -> None:
+    heard: list[object] = []
+    kitchen.on("message")(lambda event: heard.append(event.data))
+    kitchen.on("gap")(lambda event: heard.append(("lost", event.lost)))
+    for number in range(5):
+        post(host, str(number))
+    host.run_spawned()
+    assert heard == [("lost", 2), "2", "3", "4"]
+
+
+def test_publications_that_never_reached_the_process_are_told_too(
+    host: FakeHost, kitchen: BroadcastChannel
+) -> None:
+    gaps: list[GapEvent] = []
+    kitchen.add_event_listener("gap", gaps.append)
+    channels.lose(host, 2)
+    assert host.run_spawned() == []
+    kitchen.add_event_listener("message", print)
+    channels.lose(host, 3)
+    host.run_spawned()
+    assert [(gap.channel, gap.lost) for gap in gaps] == [(kitchen, 3)]
+
+
+def test_a_channel_has_two_events(kitchen: BroadcastChannel) -> None:
+    with pytest.raises(ValueError, match="no event 'close' of a channel"):
+        kitchen.add_event_listener("close", print)
+    with pytest.raises(ValueError, match="no event 'close' of a channel"):
+        kitchen.remove_event_listener("close", print)
+    with pytest.raises(TypeError, match="a listener is callable"):
+        kitchen.add_event_listener("message", 5)
+    assert kitchen.number == 0
+
+
+# -- iterating
+
+
+async def collect(messages: AsyncIterator[Any], count: int) -> list[Any]:
+    return [await anext(messages) for _ in range(count)]
+
+
+def test_an_iteration_gets_what_others_post_from_now_on(
+    host: FakeHost, kitchen: BroadcastChannel
+) -> None:
+    post(host, "too early")
+    messages = aiter(kitchen)
+    assert host.listening == ["kitchen"]
+    post(host, "soup")
+    post(host, "salt")
+    assert run(collect(messages, 2)) == ["soup", "salt"]
+    run(messages.aclose())
+    assert host.listening == []
+
+
+def test_every_iteration_gets_everything(host: FakeHost, kitchen: BroadcastChannel) -> None:
+    one, other = aiter(kitchen), aiter(kitchen)
+    post(host, "soup")
+    assert run(collect(one, 1)) == run(collect(other, 1)) == ["soup"]
+    run(one.aclose())
+    assert host.listening == ["kitchen"]
+    run(other.aclose())
+
+
+def test_an_iteration_waits(host: FakeHost, kitchen: BroadcastChannel) -> None:
+    messages = aiter(kitchen)
+    waiting = collect(messages, 1)
+    waiting.send(None)
+    post(host, "soup")
+    with pytest.raises(StopIteration) as end:
+        waiting.send(None)
+    assert end.value.value == ["soup"]
+    run(messages.aclose())
+
+
+def test_an_iteration_that_falls_behind_raises(host: FakeHost, kitchen: BroadcastChannel) -> None:
+    messages = aiter(kitchen)
+    for number in range(5):
+        post(host, str(number))
+    with pytest.raises(MessagesLost, match=r"^2 messages were lost"):
+        run(collect(messages, 1))
+    assert host.listening == []
+
+
+def test_an_iteration_is_told_what_never_reached_the_process(
+    host: FakeHost, kitchen: BroadcastChannel
+) -> None:
+    messages = aiter(kitchen)
+    channels.lose(host, 1)
+    with pytest.raises(MessagesLost):
+        run(collect(messages, 1))
+
+
+def test_an_iteration_ends_when_its_worker_leaves(
+    host: FakeHost, kitchen: BroadcastChannel, outbox: FakeOutbox
+) -> None:
+    messages = aiter(kitchen)
+    outbox.seal()
+    waiting = collect(messages, 1)
+    waiting.send(None)
+    host.is_leaving = True
+    channels.host_leaves()
+    with pytest.raises(StopAsyncIteration):
+        waiting.send(None)
+
+
+def test_iterating_in_a_program_that_is_no_holdfast_is_an_error(kitchen: BroadcastChannel) -> None:
+    with pytest.raises(NotInsideHoldfast, match=r"^iterating over a BroadcastChannel needs"):
+        copy_context().run(aiter, kitchen)
+    assert kitchen.number == 0
+
+
+# -- closing
+
+
+def test_a_closed_channel_says_so(host: FakeHost, kitchen: BroadcastChannel) -> None:
+    # A66.
+    assert not kitchen.closed
+    kitchen.close()
+    kitchen.close()
+    assert kitchen.closed
+    assert repr(kitchen) == "closed BroadcastChannel('kitchen')"
+    with pytest.raises(ChannelClosed):
+        kitchen.post_message("soup")
+    with pytest.raises(ChannelClosed):
+        kitchen.add_event_listener("message", print)
+    with pytest.raises(ChannelClosed):
+        aiter(kitchen)
+
+
+def test_what_arrived_before_a_channel_was_closed_is_still_handed_out(
+    host: FakeHost, kitchen: BroadcastChannel
+) -> None:
+    # A66.
+    heard: list[Any] = []
+    kitchen.on("message")(lambda event: heard.append(event.data))
+    messages = aiter(kitchen)
+    post(host, "soup")
+    kitchen.close()
+    assert host.listening == []
+    post(host, "too late")
+    host.run_spawned()
+    assert heard == ["soup"]
+    assert run(collect(messages, 1)) == ["soup"]
+    with pytest.raises(StopAsyncIteration):
+        run(collect(messages, 1))
+
+
+def test_a_channel_is_closed_at_the_end_of_its_block() -> None:
+    with BroadcastChannel("kitchen") as channel:
+        assert not channel.closed
+    assert channel.closed
+
+
+@pytest.mark.parametrize(
+    ("limit", "error"), [(0, ValueError), (-1, ValueError), ("5", TypeError), (True, TypeError)]
+)
+def test_a_queue_has_a_limit(limit: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="max_queue is"):
+        BroadcastChannel("kitchen", max_queue=limit)

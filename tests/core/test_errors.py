@@ -12,13 +12,16 @@ from holdfast.core.errors import (
     AttachmentError,
     BodyUsed,
     BrokenWire,
+    ChannelClosed,
     EventSettled,
     HoldfastError,
     LifecycleError,
     LocalError,
+    MessagesLost,
     NotAnUpgradeRequest,
     NotInsideHoldfast,
     RemoteError,
+    SelfFetchTooDeep,
     UnknownDelivery,
 )
 
@@ -31,12 +34,15 @@ EXAMPLES: list[tuple[HoldfastError, str, dict[str, object]]] = [
         {"path": "data['a']", "why": "is a set"},
     ),
     (BodyUsed(), "a body can be read once", {}),
+    (ChannelClosed("lobby"), r"BroadcastChannel\('lobby'\) was closed", {"channel": "lobby"}),
     (EventSettled("fetch"), "this fetch event is over", {"event_type": "fetch"}),
     (
         LifecycleError("parsed", "activate"),
         "^cannot activate while parsed$",
         {"state": "parsed", "step": "activate"},
     ),
+    (MessagesLost(3), "^3 messages were lost", {"count": 3}),
+    (SelfFetchTooDeep(10), "10 levels deep", {"limit": 10}),
     (NotAnUpgradeRequest(), "'Upgrade: websocket'", {}),
     (
         NotInsideHoldfast("BroadcastChannel.post_message"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from holdfast.core.channel import BroadcastChannel
 from holdfast.core.errors import (
     AlreadyDecided,
     AttachmentError,
@@ -18,7 +19,9 @@ from holdfast.core.events import (
     ErrorEvent,
     ExtendableEvent,
     FetchEvent,
+    GapEvent,
     InstallEvent,
+    MessageEvent,
     RequestEvent,
     ShutdownEvent,
     StartupEvent,
@@ -45,6 +48,9 @@ from tests.core.fakes import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+LOBBY = BroadcastChannel("lobby")
 
 
 def install_event(host: FakeHost) -> InstallEvent:
@@ -78,6 +84,8 @@ EVENTS: list[tuple[type[ExtendableEvent], str, Callable[[FakeHost], ExtendableEv
     (ShutdownEvent, "shutdown", lambda host: ShutdownEvent(host.new_outbox())),
     (ErrorEvent, "error", error_event),
     (FetchEvent, "fetch", lambda host: fetch_event()),
+    (MessageEvent, "message", lambda host: MessageEvent(host.new_outbox(), LOBBY, "hello")),
+    (GapEvent, "gap", lambda host: GapEvent(host.new_outbox(), LOBBY, 2)),
     (WebSocketUpgradeEvent, "websocketupgrade", lambda host: upgrade_event()),
     (WebSocketMessageEvent, "websocketmessage", message_event),
     (WebSocketCloseEvent, "websocketclose", close_event),
@@ -659,6 +667,20 @@ def test_the_id_of_a_message_is_the_same_on_each_attempt(attempt: int) -> None:
 @pytest.mark.parametrize("data", ['{"a": [1, null]}', b'{"a": [1, null]}'])
 def test_a_message_can_be_parsed_as_json(data: str | bytes) -> None:
     assert message_event(FakeHost(), data).json() == {"a": [1, None]}
+
+
+@pytest.mark.parametrize("data", ["NaN", '{"a": [Infinity]}', b"-Infinity"])
+def test_numbers_that_only_python_calls_json_are_refused(data: str | bytes) -> None:
+    with pytest.raises(ValueError, match="is not JSON"):
+        message_event(FakeHost(), data).json()
+
+
+def test_an_event_of_a_channel_says_what_happened_where() -> None:
+    host = FakeHost()
+    message = MessageEvent(host.new_outbox(), LOBBY, {"n": 1})
+    gap = GapEvent(host.new_outbox(), LOBBY, 2)
+    assert (message.channel, message.data) == (LOBBY, {"n": 1})
+    assert (gap.channel, gap.lost) == (LOBBY, 2)
 
 
 @pytest.mark.parametrize("data", ["", "{", "'a'", b"\xff", b"\x00", "[" * 100_000, b"[" * 100_000])

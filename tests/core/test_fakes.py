@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from holdfast.core.listeners import Listener
 from holdfast.core.ports import About
-from holdfast.core.scope import Listener
 from holdfast.wire.codec import encode_about
 from tests.core.fakes import (
     URL,
@@ -25,14 +25,14 @@ def test_an_outbox_keeps_entries_in_order() -> None:
     outbox.attach(1, b"x")
     outbox.subscribe(1, "lobby")
     outbox.unsubscribe(1, "lobby")
-    outbox.publish("lobby", b"b")
+    outbox.publish("lobby", b"b", 0, 0)
     outbox.close(1, 1000, "bye")
     assert outbox.entries == [
         ("send", 1, "a"),
         ("attach", 1, b"x"),
         ("subscribe", 1, "lobby"),
         ("unsubscribe", 1, "lobby"),
-        ("publish", "lobby", b"b"),
+        ("publish", "lobby", b"b", 0, 0),
         ("close", 1, 1000, "bye"),
     ]
 

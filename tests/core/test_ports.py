@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from holdfast.core.ports import About, CommittingHost, Host, Outbox
-from holdfast.wire.outbox import WireOutbox
-from tests.core.fakes import FakeHost, FakeOutbox
+from holdfast.core.ports import About, Found, Host, Outbox, Waiter
+from holdfast.wire.outbox import WireHost, WireOutbox
+from tests.core.fakes import FakeHost, FakeOutbox, FakeWaiter
 
 if TYPE_CHECKING:
     # That each really has the port's types is for mypy to say, which checks this file.
-    HOST: CommittingHost = FakeHost()
+    HOST: Host = FakeHost()
+    WIRE_HOST: WireHost = FakeHost()
+    WAITER: Waiter = FakeWaiter()
     FAKE_OUTBOX: Outbox = FakeOutbox(FakeHost())
-    WIRE_OUTBOX: Outbox = WireOutbox(HOST)
+    WIRE_OUTBOX: Outbox = WireOutbox(WIRE_HOST)
 
 
 def members(port: type) -> set[str]:
@@ -39,22 +41,22 @@ def test_an_outbox_has_all_of_the_port(outbox: type) -> None:
     assert members(Outbox) <= set(dir(outbox(FakeHost())))
 
 
-@pytest.mark.parametrize("name", methods(CommittingHost))
+@pytest.mark.parametrize("name", methods(Host))
 def test_the_fake_host_does_what_the_core_needs_as_the_port_says(name: str) -> None:
-    assert parameters(FakeHost, name) == parameters(CommittingHost, name)
+    assert parameters(FakeHost, name) == parameters(Host, name)
 
 
 def test_the_fake_host_has_all_of_the_port() -> None:
-    assert members(CommittingHost) <= set(dir(FakeHost()))
+    assert members(Host) <= set(dir(FakeHost()))
 
 
-@pytest.mark.parametrize("name", sorted(members(CommittingHost)))
+@pytest.mark.parametrize("name", sorted(members(Host)))
 def test_every_member_of_a_host_is_explained(name: str) -> None:
-    assert inspect.getdoc(getattr(CommittingHost, name))
+    assert inspect.getdoc(getattr(Host, name))
 
 
-def test_a_committing_host_is_a_host() -> None:
-    assert members(CommittingHost) - members(Host) == {"commit", "discard", "new_outbox"}
+def test_what_was_found_is_a_value() -> None:
+    assert Found(1, b"about", b"data", False) == (1, b"about", b"data", False)
 
 
 def test_details_of_a_connection_are_a_value() -> None:

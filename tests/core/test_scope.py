@@ -5,9 +5,10 @@ from typing import Any, get_args
 import pytest
 
 from holdfast.core import events
-from holdfast.core.events import ExtendableEvent, RequestEvent
+from holdfast.core.events import ExtendableEvent, GapEvent, MessageEvent, RequestEvent
+from holdfast.core.listeners import Listener, OnError
 from holdfast.core.registration import Registration
-from holdfast.core.scope import ALIASES, EVENT_TYPES, Listener, OnError, ServiceWorker
+from holdfast.core.scope import ALIASES, EVENT_TYPES, ServiceWorker
 
 
 def first(event: object) -> None: ...
@@ -48,8 +49,15 @@ def test_every_event_can_be_listened_to(type: str) -> None:
 
 def test_every_kind_of_event_has_a_type_to_listen_to() -> None:
     kinds = [getattr(events, name) for name in events.__all__ if name.endswith("Event")]
-    bases = {ExtendableEvent, RequestEvent}
-    assert {kind.type for kind in kinds if kind not in bases} == set(EVENT_TYPES)
+    others = {ExtendableEvent, RequestEvent, MessageEvent, GapEvent}
+    assert {kind.type for kind in kinds if kind not in others} == set(EVENT_TYPES)
+
+
+def test_the_events_of_channels_are_listened_to_on_channels() -> None:
+    # A1: other types go elsewhere; here an error says so.
+    for type in (MessageEvent.type, GapEvent.type):
+        with pytest.raises(ValueError, match=f"no event '{type}'"):
+            ServiceWorker().add_event_listener(type, first)
 
 
 def test_listeners_are_kept_in_the_order_of_registration() -> None:

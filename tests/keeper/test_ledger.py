@@ -19,13 +19,15 @@ from hypothesis.stateful import (
 from holdfast.core.ports import About
 from holdfast.keeper import commands as do
 from holdfast.keeper.connection import Connection
-from holdfast.keeper.ledger import SLACK, Ledger, Limits, Worker
+from holdfast.keeper.ledger import SLACK, Ledger, Limits
 from holdfast.keeper.mailbox import PIPELINE, Closed
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import decode_about, encode_about
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from holdfast.keeper.worker import Worker
 
 Delivery = wire.Deliver | wire.DeliverClose
 
@@ -134,7 +136,9 @@ def test_a_handover_of_a_serial_that_is_held_is_refused() -> None:
 
 def test_a_handover_with_senseless_details_is_refused() -> None:
     ledger, _ = ledger_with()
-    assert ledger.adopt(handover(7, wire.PublishText("room", "a"), about=b"\xc0"), None) is None
+    assert (
+        ledger.adopt(handover(7, wire.PublishText("room", "a", 0, 0), about=b"\xc0"), None) is None
+    )
     assert (len(ledger), ledger.take_commands()) == (0, [])
 
 
@@ -346,8 +350,9 @@ def any_action(serial: int) -> list[wire.Action]:
         wire.Attach(serial, b"a"),
         wire.Subscribe(serial, "room"),
         wire.Unsubscribe(serial, "room"),
-        wire.PublishText("room", "a"),
-        wire.PublishBinary("room", b"a"),
+        wire.PublishText("room", "a", 0, 0),
+        wire.PublishBinary("room", b"a", 0, 0),
+        wire.PublishJson("room", "{}", 0, 0),
     ]
 
 
@@ -391,7 +396,11 @@ def test_a_client_that_is_being_closed_is_still_listened_to() -> None:
 
 @pytest.mark.parametrize(
     ("action", "data"),
-    [(wire.PublishText("room", "a"), "a"), (wire.PublishBinary("room", b"a"), b"a")],
+    [
+        (wire.PublishText("room", "a", 0, 0), "a"),
+        (wire.PublishBinary("room", b"a", 0, 0), b"a"),
+        (wire.PublishJson("room", "{}", 0, 0), "{}"),
+    ],
 )
 def test_a_publication_is_one_command_for_all_subscribers(
     action: wire.Action, data: str | bytes
@@ -406,7 +415,7 @@ def test_a_publication_is_one_command_for_all_subscribers(
 def test_a_publication_reaches_who_is_subscribed_at_that_point() -> None:
     ledger, _ = ledger_with()
     connection = connect(ledger)
-    publish = wire.PublishText("room", "a")
+    publish = wire.PublishText("room", "a", 0, 0)
     subscribe, unsubscribe = wire.Subscribe(7, "room"), wire.Unsubscribe(7, "room")
     ledger.receive_actions([publish, subscribe, publish, unsubscribe, publish])
     assert ledger.take_commands() == [do.WriteMany([connection], "a")]
@@ -417,8 +426,90 @@ def test_a_publication_that_nobody_hears_wakes_nobody() -> None:
     ledger.receive_close(connect(ledger, 7, wire.Subscribe(7, "room")), 1006, "")
     connect(ledger, 8, wire.Subscribe(8, "room"), wire.Close(8, 1000, ""))
     ledger.take_commands()
-    ledger.receive_actions([wire.PublishText("room", "a")])
+    ledger.receive_actions([wire.PublishText("room", "a", 0, 0)])
     assert ledger.take_commands() == []
+
+
+def test_a_publication_may_leave_out_one_connection() -> None:
+    ledger, _ = ledger_with()
+    one, _ = (connect(ledger, serial, wire.Subscribe(serial, "room")) for serial in (3, 7))
+    ledger.receive_actions([wire.PublishText("room", "a", 0, 7)])
+    assert ledger.take_commands() == [do.WriteMany([one], "a")]
+
+
+def test_a_publication_reaches_the_workers_that_listen() -> None:
+    # A74, A63: whether their application is loaded yet or not; and the poster's worker too, which
+    # knows who of its channel objects posted.
+    ledger, _ = ledger_with()
+    ledger.listen(2, "room")
+    ledger.listen(1, "room")
+    ledger.listen(3, "another room")
+    connection = connect(ledger, 7, wire.Subscribe(7, "room"))
+    publish = wire.PublishJson("room", "{}", 5, 0)
+    ledger.receive_actions([publish])
+    assert ledger.take_commands() == [
+        do.WriteMany([connection], "{}"),
+        do.PublishTo([2, 1], publish),
+    ]
+
+
+def test_a_worker_that_listens_no_more_hears_no_more() -> None:
+    ledger, _ = ledger_with()
+    for worker in (1, 2, 3):
+        ledger.listen(worker, "room")
+    ledger.unlisten(1, "room")
+    ledger.unlisten(1, "a room it never listened to")
+    ledger.link_lost(2)
+    publish = wire.PublishText("room", "a", 0, 0)
+    ledger.receive_actions([publish])
+    assert ledger.take_commands() == [do.PublishTo([3], publish)]
+
+
+# Questions.
+
+
+def test_connections_are_found_oldest_first() -> None:
+    ledger, _ = ledger_with()
+    for serial in (3, 1, 2):
+        connect(ledger, serial, wire.Subscribe(serial, "room"))
+    connect(ledger, 9)
+    ledger.receive_actions([wire.Unsubscribe(1, "room")])
+    assert ledger.search(None, 0) == [3, 1, 2, 9]
+    assert ledger.search("room", 0) == [3, 2]
+    assert ledger.search("another room", 0) == []
+
+
+def test_as_many_connections_are_found_as_were_asked_for() -> None:
+    ledger, _ = ledger_with()
+    for serial in (3, 1, 2):
+        connect(ledger, serial, wire.Subscribe(serial, "room"))
+    assert ledger.search(None, 2) == [3, 1]
+    assert ledger.search("room", 1) == [3]
+    assert ledger.search(None, 4) == [3, 1, 2]
+    # A worker that asks nonsense gets an answer all the same.
+    assert ledger.search(None, -1) == [3, 1, 2]
+
+
+def test_a_connection_that_is_looked_up_is_told_as_it_is_now() -> None:
+    ledger, _ = ledger_with()
+    connection = connect(ledger, 7, wire.Subscribe(7, "room"), wire.Attach(7, b"data"))
+    assert ledger.look_up([404, 7]) == [(7, connection.about, b"data", False)]
+    assert decode_about(connection.about).channels == {"room"}
+
+
+@pytest.mark.parametrize("how", ["by the application", "by the client"])
+def test_a_connection_that_closes_is_found_until_its_close_was_handled(how: str) -> None:
+    # A51.
+    ledger, (worker,) = ledger_with(1)
+    connection = connect(ledger)
+    if how == "by the application":
+        ledger.receive_actions([wire.Close(7, 1000, "")])
+    else:
+        ledger.receive_close(connection, 1000, "")
+    assert ledger.look_up(ledger.search(None, 0)) == [(7, connection.about, b"", True)]
+    ledger.receive_close(connection, 1000, "")
+    ack(ledger, worker, 7, 1)
+    assert ledger.search(None, 0) == []
 
 
 def channels_told(ledger: Ledger) -> list[set[str]]:
@@ -1160,7 +1251,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for delivery in done:
             peer.in_flight.remove(delivery)
             # All hear of it, so that an effect that comes twice, or never, is noticed.
-            actions.append(wire.PublishText("a", f"{serial}/{delivery.number}"))
+            actions.append(wire.PublishText("a", f"{serial}/{delivery.number}", 0, 0))
         self.apply(actions)
         self.note_finished(self.clients[serial - 1], len(done))
         ack = wire.Ack(serial, done[-1].number, done[-1].attempt, actions, len(done))
@@ -1208,7 +1299,9 @@ class LedgerMachine(RuleBasedStateMachine):
         number, attempt = client.next + number, client.attempt(client.next) + attempt
         self.mark_lost(peer)
         self.dropped.append(peer)
-        wrong = wire.Ack(client.serial, number, attempt, [wire.PublishText("a", "wrong")], count)
+        wrong = wire.Ack(
+            client.serial, number, attempt, [wire.PublishText("a", "wrong", 0, 0)], count
+        )
         self.ledger.receive_ack(peer.handle, wrong)
         self.run()
         assert self.dropped == []
@@ -1219,7 +1312,7 @@ class LedgerMachine(RuleBasedStateMachine):
         lost = [peer for peer in self.peers if peer.is_lost and peer.in_flight]
         peer = data.draw(st.sampled_from(lost))
         late = data.draw(st.sampled_from(peer.in_flight))
-        actions: list[wire.Action] = [wire.PublishText("a", "late")]
+        actions: list[wire.Action] = [wire.PublishText("a", "late", 0, 0)]
         ack = wire.Ack(late.connection, late.number, late.attempt, actions, 1)
         self.ledger.receive_ack(peer.handle, ack)
         assert self.ledger.take_commands() == []
@@ -1252,7 +1345,13 @@ class LedgerMachine(RuleBasedStateMachine):
                     st.builds(wire.Attach, serials, st.binary(max_size=2)),
                     st.builds(wire.Subscribe, serials, st.sampled_from("ab")),
                     st.builds(wire.Unsubscribe, serials, st.sampled_from("ab")),
-                    st.builds(wire.PublishText, st.sampled_from("ab"), st.just("news")),
+                    st.builds(
+                        wire.PublishText,
+                        st.sampled_from("ab"),
+                        st.just("news"),
+                        st.just(0),
+                        st.just(0),
+                    ),
                     st.builds(wire.Close, serials, st.just(4000), st.just("")),
                 ),
                 max_size=2,
@@ -1265,7 +1364,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 for member in self.room[action.channel]:
                     member.expect(action.data)
             else:
-                assert not isinstance(action, wire.PublishBinary)
+                assert not isinstance(action, wire.PublishBinary | wire.PublishJson)
                 for client in self.live():
                     if client.serial == action.connection:
                         self.apply_to(client, action)

@@ -19,8 +19,9 @@ ACTIONS: list[Struct] = [
     wire.Attach(7, b"\x80"),
     wire.Subscribe(7, "room"),
     wire.Unsubscribe(7, "room"),
-    wire.PublishText("room", "hé"),
-    wire.PublishBinary("room", b"\xff"),
+    wire.PublishText("room", "hé", 1, 2),
+    wire.PublishBinary("room", b"\xff", 1, 2),
+    wire.PublishJson("room", '"hé"', 1, 2),
 ]
 FROM_WORKER: list[Struct] = [
     wire.Hello(1),
@@ -28,6 +29,10 @@ FROM_WORKER: list[Struct] = [
     wire.Ack(7, 2, 1, [], 2),
     wire.Act([]),
     wire.Handover(7, b"key", "chat", [(b"name", b"value")], b"about", b"left", [], False),
+    wire.Listen("room"),
+    wire.Unlisten("room"),
+    wire.Search(1, None, 10),
+    wire.LookUp(1, [7, 8]),
 ]
 TO_WORKER: list[Struct] = [
     wire.Welcome(1, b"node", b"key"),
@@ -36,6 +41,12 @@ TO_WORKER: list[Struct] = [
     wire.DeliverClose(7, 1, 1, 1006, "", b"about", b"attachment", 5),
     wire.Refused(7, "why"),
     wire.Drained(),
+    wire.PublicationText("room", "hé", 1),
+    wire.PublicationBinary("room", b"\xff", 1),
+    wire.PublicationJson("room", '"hé"', 1),
+    wire.PublicationsLost(3),
+    wire.SearchResult(1, [7, 8]),
+    wire.LookUpResult(1, [(7, b"about", b"attachment", False)]),
 ]
 # What may come, and an example of each message in it.
 DIRECTIONS: list[tuple[Any, list[Struct]]] = [
@@ -79,6 +90,10 @@ def values(of: Any) -> st.SearchStrategy[Any]:
         return st.lists(st.sampled_from(ACTIONS), max_size=3)
     if of == list[tuple[bytes, bytes]]:
         return st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=3)
+    if of == list[int]:
+        return st.lists(values(int), max_size=3)
+    if of == list[tuple[int, bytes, bytes, bool]]:
+        return st.lists(st.tuples(values(int), st.binary(), st.binary(), st.booleans()), max_size=3)
     known = {str: st.text(), bytes: st.binary(), bool: st.booleans()}
     return known[of] if of in known else st.one_of(st.none(), st.text())
 
@@ -135,5 +150,5 @@ def test_messages_do_not_change() -> None:
 
 def test_every_name_of_the_corridor_is_listed() -> None:
     kinds = {kind.__name__ for union, _ in DIRECTIONS for kind in get_args(union)}
-    others = {"VERSION", "Action", "Deliver", "FromWorker", "Publish", "Send", "ToWorker"}
-    assert set(wire.__all__) == kinds | others
+    unions = {"Action", "Answer", "Deliver", "FromWorker", "Publication", "Publish", "Send"}
+    assert set(wire.__all__) == kinds | unions | {"ToWorker", "VERSION"}

@@ -7,6 +7,7 @@ from holdfast.wire.messages import (
     Attach,
     Close,
     PublishBinary,
+    PublishJson,
     PublishText,
     SendBinary,
     SendText,
@@ -33,9 +34,23 @@ def test_a_str_is_sent_as_text_and_bytes_as_binary() -> None:
 
 def test_a_str_is_published_as_text_and_bytes_as_binary() -> None:
     outbox = new_outbox()
-    outbox.publish("room", "a")
-    outbox.publish("room", b"a")
-    assert outbox.actions == [PublishText("room", "a"), PublishBinary("room", b"a")]
+    outbox.publish("room", "a", 0, 0)
+    outbox.publish("room", b"a", 0, 0)
+    assert outbox.actions == [PublishText("room", "a", 0, 0), PublishBinary("room", b"a", 0, 0)]
+
+
+def test_the_poster_is_named_among_all_workers() -> None:
+    host = FakeHost()
+    outbox = WireOutbox(host)
+    outbox.publish("room", "a", 3, 7)
+    outbox.publish("room", b"a", 3, 7)
+    outbox.publish_json("room", "{}", 3, 7)
+    poster = host.poster(3)
+    assert outbox.actions == [
+        PublishText("room", "a", poster, 7),
+        PublishBinary("room", b"a", poster, 7),
+        PublishJson("room", "{}", poster, 7),
+    ]
 
 
 def test_actions_keep_their_order() -> None:

@@ -6,10 +6,10 @@ handle goes into the outbox of its event, or leaves at once when that event has 
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from holdfast.core.attachment import SCALARS, Attachment
+from holdfast.core.plain import to_json
 from holdfast.core.ports import About
 
 if TYPE_CHECKING:
@@ -207,14 +207,6 @@ def check_message(data: object) -> str | bytes:
         # A copy: later changes by the caller must not reach the wire.
         return bytes(data)
     raise TypeError(f"a message is str or bytes, not {type(data).__qualname__}")
-
-
-def to_json(value: object) -> str:
-    """Return plain data as JSON text, or raise in the caller."""
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except RecursionError as error:
-        raise ValueError("the message is nested too deeply for JSON") from error
 
 
 def check_close(code: object, reason: object) -> str:

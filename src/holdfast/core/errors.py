@@ -5,13 +5,18 @@ HoldfastError
         AlreadyDecided
         AttachmentError
         BodyUsed
+        ChannelClosed
         EventSettled
         LifecycleError
+        MessagesLost
         NotAnUpgradeRequest
         NotInsideHoldfast
+        SelfFetchTooDeep
     RemoteError             a peer, or another process, broke the contract
         BrokenWire
         UnknownDelivery
+
+An answer in the form of an exception, HTTPError, is in `core/http_errors.py`.
 """
 
 from __future__ import annotations
@@ -21,13 +26,16 @@ __all__ = [
     "AttachmentError",
     "BodyUsed",
     "BrokenWire",
+    "ChannelClosed",
     "EventSettled",
     "HoldfastError",
     "LifecycleError",
     "LocalError",
+    "MessagesLost",
     "NotAnUpgradeRequest",
     "NotInsideHoldfast",
     "RemoteError",
+    "SelfFetchTooDeep",
     "UnknownDelivery",
 ]
 
@@ -65,6 +73,16 @@ class BodyUsed(LocalError):
         return "the body was already read; keep what you read, a body can be read once"
 
 
+class ChannelClosed(LocalError):
+    """Something was posted on a BroadcastChannel after its `close`."""
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+
+    def __str__(self) -> str:
+        return f"this BroadcastChannel({self.channel!r}) was closed; make another one"
+
+
 class EventSettled(LocalError):
     """The event is over: its listeners and everything passed to `wait_until` have ended."""
 
@@ -89,6 +107,16 @@ class LifecycleError(LocalError):
         return f"cannot {self.step} while {self.state}"
 
 
+class MessagesLost(LocalError):
+    """An iteration over a BroadcastChannel was slower than the channel, for too long."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __str__(self) -> str:
+        return f"{self.count} messages were lost: they came faster than this loop took them"
+
+
 class NotAnUpgradeRequest(LocalError):
     """A handler upgraded a request that did not ask for a WebSocket."""
 
@@ -107,6 +135,16 @@ class NotInsideHoldfast(LocalError):
 
     def __str__(self) -> str:
         return f"{self.what} needs a running holdfast; nothing dispatches events in this context"
+
+
+class SelfFetchTooDeep(LocalError):
+    """`app.fetch` was called by a listener that `app.fetch` had called, too many times over."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"app.fetch was called {self.limit} levels deep: does a listener fetch itself?"
 
 
 class RemoteError(HoldfastError):

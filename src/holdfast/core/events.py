@@ -13,7 +13,6 @@ Answers (respond, upgrade, accept, reject) are possible only while a listener ru
 
 from __future__ import annotations
 
-import json
 from inspect import isawaitable
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -22,12 +21,14 @@ from holdfast.core.cookies import serialize_cookie
 from holdfast.core.errors import AlreadyDecided, EventSettled, NotAnUpgradeRequest
 from holdfast.core.headers import Headers, is_token
 from holdfast.core.http import Response
+from holdfast.core.plain import parse_json
 from holdfast.core.ports import About
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
     from typing import Any
 
+    from holdfast.core.channel import BroadcastChannel
     from holdfast.core.headers import HeadersInit
     from holdfast.core.http import Request
     from holdfast.core.ports import Outbox
@@ -37,7 +38,9 @@ __all__ = [
     "ErrorEvent",
     "ExtendableEvent",
     "FetchEvent",
+    "GapEvent",
     "InstallEvent",
+    "MessageEvent",
     "RequestEvent",
     "ShutdownEvent",
     "StartupEvent",
@@ -173,6 +176,39 @@ class ErrorEvent(ExtendableEvent):
         super().__init__(outbox)
         self.error = error
         self.event = event
+
+
+class MessageEvent(ExtendableEvent):
+    """Somebody else posted on a BroadcastChannel."""
+
+    __slots__ = ("channel", "data")
+    type = "message"
+
+    channel: BroadcastChannel
+    """The channel object that listened."""
+    data: Any
+    """Text as str, bytes as bytes; other plain data as a copy of its own per channel object."""
+
+    def __init__(self, outbox: Outbox, channel: BroadcastChannel, data: Any) -> None:
+        super().__init__(outbox)
+        self.channel = channel
+        self.data = data
+
+
+class GapEvent(ExtendableEvent):
+    """A BroadcastChannel has lost messages: its listeners were slower than they came."""
+
+    __slots__ = ("channel", "lost")
+    type = "gap"
+
+    channel: BroadcastChannel
+    lost: int
+    """How many, since the last message or gap event."""
+
+    def __init__(self, outbox: Outbox, channel: BroadcastChannel, lost: int) -> None:
+        super().__init__(outbox)
+        self.channel = channel
+        self.lost = lost
 
 
 class Upgrade(NamedTuple):
@@ -359,11 +395,7 @@ class WebSocketMessageEvent(ExtendableEvent):
         Raises:
             ValueError: it is not JSON.
         """
-        try:
-            return json.loads(self.data)
-        except RecursionError as error:
-            # A stranger's thousand brackets are bad input, not a fault of this program.
-            raise ValueError("the JSON is nested too deeply") from error
+        return parse_json(self.data)
 
     async def flush(self) -> None:
         """Send now what was collected so far, instead of when the listeners have returned.

@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterable, Awaitable, Coroutine, Sequence
     from typing import Any
 
-__all__ = ["About", "CommittingHost", "Host", "Outbox"]
+    from holdfast.core.files import FileBody
+    from holdfast.core.forms import FormData
+
+__all__ = ["About", "Found", "Host", "Outbox", "Waiter"]
 
 
 class About(NamedTuple):
@@ -21,6 +24,15 @@ class About(NamedTuple):
     url: str
     subprotocol: str | None
     channels: frozenset[str]
+
+
+class Found(NamedTuple):
+    """A connection as the runtime has it at one moment."""
+
+    serial: int
+    about: bytes
+    attachment: bytes
+    closed: bool
 
 
 class Outbox(Protocol):
@@ -46,7 +58,24 @@ class Outbox(Protocol):
     def attach(self, connection: int, attachment: bytes) -> None: ...
     def subscribe(self, connection: int, channel: str) -> None: ...
     def unsubscribe(self, connection: int, channel: str) -> None: ...
-    def publish(self, channel: str, data: str | bytes) -> None: ...
+    def publish(self, channel: str, data: str | bytes, poster: int, exclude: int) -> None:
+        """Publish text or bytes.
+
+        Args:
+            poster: the number of the BroadcastChannel in this process that shall not hear it, or 0.
+            exclude: the serial of a connection that shall not get it, or 0.
+        """
+
+    def publish_json(self, channel: str, data: str, poster: int, exclude: int) -> None:
+        """Publish JSON text, which channels hand to their listeners parsed."""
+
+
+class Waiter(Protocol):
+    """Something to await until another part of the program says so; an event loop's future."""
+
+    def done(self) -> bool: ...
+    def set_result(self, result: None, /) -> None: ...
+    def __await__(self) -> Any: ...
 
 
 class Host(Protocol):
@@ -56,14 +85,43 @@ class Host(Protocol):
     def attachment_limit(self) -> int:
         """Bytes an encoded attachment may have."""
 
+    @property
+    def is_leaving(self) -> bool:
+        """True from when the host takes nothing new: what has no end by itself should end."""
+
+    # --- events ---------------------------------------------------------------------------------
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside the event; a draining host waits for it."""
+
+    def new_waiter(self) -> Waiter:
+        """Return something to await until its `set_result` is called."""
+
+    def new_outbox(self) -> Outbox:
+        """Return an empty outbox for one event."""
+
+    def commit(self, outbox: Outbox) -> None:
+        """Seal the outbox of an event whose listeners have returned; let its actions go."""
+
+    def discard(self, outbox: Outbox) -> None:
+        """Seal the outbox of an event that has failed; forget its actions."""
+
+    async def flush(self, outbox: Outbox) -> None:
+        """Let go what the outbox holds before its event has ended, and empty it."""
+
+    def report(self, what: str, error: BaseException) -> None:
+        """A listener, or work it left behind, raised: log it. `what` begins the sentence."""
+
+    # --- connections ----------------------------------------------------------------------------
 
     def new_serial(self) -> int:
         """Return a connection serial that was never used before."""
 
     def connection_id(self, serial: int) -> str:
         """Return the opaque token that names the connection to applications."""
+
+    def serial(self, connection_id: str) -> int | None:
+        """Return the serial behind a token, or None if it was not made here."""
 
     def about(self, encoded: bytes) -> About:
         """Decode what a delivery carries about its connection."""
@@ -74,18 +132,33 @@ class Host(Protocol):
     def decode(self, encoded: bytes) -> Any:
         """Decode what `encode` made."""
 
-    async def flush(self, outbox: Outbox) -> None:
-        """Let go what the outbox holds before its event has ended, and empty it."""
+    async def search(self, channel: str | None, limit: int) -> list[int]:
+        """Return the serials of connections, oldest first.
 
+        Args:
+            channel: only those that are subscribed to it.
+            limit: at most so many; 0 for all.
+        """
 
-class CommittingHost(Host, Protocol):
-    """A host that lets events of its own end in a commit: requests, lifecycle events, errors."""
+    async def look_up(self, serials: Sequence[int]) -> list[Found]:
+        """Return what is known of these connections, without those that are gone."""
 
-    def new_outbox(self) -> Outbox:
-        """Return an empty outbox for one event."""
+    # --- channels -------------------------------------------------------------------------------
 
-    def commit(self, outbox: Outbox) -> None:
-        """Seal the outbox of an event whose listeners have returned; let its actions go."""
+    def listen(self, channel: str) -> None:
+        """Have publications on the channel delivered to this process (`core/channel.py`)."""
 
-    def discard(self, outbox: Outbox) -> None:
-        """Seal the outbox of an event that has failed; forget its actions."""
+    def unlisten(self, channel: str) -> None:
+        """Undo `listen`."""
+
+    # --- bodies ---------------------------------------------------------------------------------
+
+    def parse_multipart(self, content_type: str, body: AsyncIterable[bytes]) -> Awaitable[FormData]:
+        """Parse a multipart/form-data body (RFC 7578); raise ValueError if it is none."""
+
+    def read_file(self, file: FileBody) -> AsyncIterable[bytes]:
+        """Read a file chunk by chunk, off the event loop.
+
+        Raises:
+            FileNotFoundError: there is no such file, or it lies outside of its root.
+        """

@@ -6,14 +6,17 @@ Pure. A host asks it for the listeners of an event; nothing is dispatched from h
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
+from holdfast.core import events
+from holdfast.core.clients import Clients
+from holdfast.core.listeners import with_listener, without_listener
 from holdfast.core.registration import Registration
 
 if TYPE_CHECKING:
-    from holdfast.core import events
+    from holdfast.core.listeners import OnError, Row
 
-__all__ = ["EVENT_TYPES", "Listener", "ServiceWorker"]
+__all__ = ["EVENT_TYPES", "ServiceWorker"]
 
 # The aliases are the names of the seed of the model (inventory 0.4, K20).
 ALIASES = {"wsmessage": "websocketmessage", "wsclose": "websocketclose"}
@@ -30,25 +33,17 @@ EVENT_TYPES = (
     "error",
 )
 
-OnError = Literal["continue", "close"]
-
-E = TypeVar("E")
-R = TypeVar("R")
+# What may be registered for each event: the type checker keeps the function's own type.
 L = TypeVar("L", bound=Callable[..., object])
-
-
-class Decorator(Protocol[E]):
-    """What `ServiceWorker.on` returns: it gives the function back as it was."""
-
-    def __call__(self, listener: Callable[[E], R], /) -> Callable[[E], R]: ...
-
-
-class Listener(NamedTuple):
-    """A registered function and what happens to the connection when it raises."""
-
-    call: Callable[[Any], object]
-    registered: object
-    on_error: OnError
+OnInstall = TypeVar("OnInstall", bound=Callable[[events.InstallEvent], object])
+OnActivate = TypeVar("OnActivate", bound=Callable[[events.ActivateEvent], object])
+OnStartup = TypeVar("OnStartup", bound=Callable[[events.StartupEvent], object])
+OnShutdown = TypeVar("OnShutdown", bound=Callable[[events.ShutdownEvent], object])
+OnFetch = TypeVar("OnFetch", bound=Callable[[events.FetchEvent], object])
+OnUpgrade = TypeVar("OnUpgrade", bound=Callable[[events.WebSocketUpgradeEvent], object])
+OnMessage = TypeVar("OnMessage", bound=Callable[[events.WebSocketMessageEvent], object])
+OnClose = TypeVar("OnClose", bound=Callable[[events.WebSocketCloseEvent], object])
+OnFailure = TypeVar("OnFailure", bound=Callable[[events.ErrorEvent], object])
 
 
 class ServiceWorker:
@@ -59,9 +54,12 @@ class ServiceWorker:
     """
 
     def __init__(self) -> None:
-        self.registered: dict[str, tuple[Listener, ...]] = dict.fromkeys(EVENT_TYPES, ())
+        self.registered: dict[str, Row] = dict.fromkeys(EVENT_TYPES, ())
         """For hosts: the listeners by event type, in order."""
         self.registration = Registration()
+        """Where this version of the application stands in its life: `app.registration.state`."""
+        self.clients = Clients()
+        """Finds connections."""
 
     def add_event_listener(
         self, type: str, listener: object, *, on_error: OnError = "continue"
@@ -81,9 +79,7 @@ class ServiceWorker:
         name = _event_type(type)
         if on_error not in ("continue", "close"):
             raise ValueError(f"on_error is 'continue' or 'close', not {on_error!r}")
-        present = self.registered[name]
-        if all(known.registered != listener for known in present):
-            self.registered[name] = (*present, Listener(_callable(listener), listener, on_error))
+        self.registered[name] = with_listener(self.registered[name], listener, on_error)
 
     def remove_event_listener(self, type: str, listener: object) -> None:
         """Undo `add_event_listener`. A listener that is not registered is no error.
@@ -92,45 +88,44 @@ class ServiceWorker:
             ValueError: there is no such event.
         """
         name = _event_type(type)
-        present = self.registered[name]
-        self.registered[name] = tuple(known for known in present if known.registered != listener)
+        self.registered[name] = without_listener(self.registered[name], listener)
 
     @overload
     def on(
         self, type: Literal["install"], *, on_error: OnError = ...
-    ) -> Decorator[events.InstallEvent]: ...
+    ) -> Callable[[OnInstall], OnInstall]: ...
     @overload
     def on(
         self, type: Literal["activate"], *, on_error: OnError = ...
-    ) -> Decorator[events.ActivateEvent]: ...
+    ) -> Callable[[OnActivate], OnActivate]: ...
     @overload
     def on(
         self, type: Literal["startup"], *, on_error: OnError = ...
-    ) -> Decorator[events.StartupEvent]: ...
+    ) -> Callable[[OnStartup], OnStartup]: ...
     @overload
     def on(
         self, type: Literal["shutdown"], *, on_error: OnError = ...
-    ) -> Decorator[events.ShutdownEvent]: ...
+    ) -> Callable[[OnShutdown], OnShutdown]: ...
     @overload
     def on(
         self, type: Literal["fetch"], *, on_error: OnError = ...
-    ) -> Decorator[events.FetchEvent]: ...
+    ) -> Callable[[OnFetch], OnFetch]: ...
     @overload
     def on(
         self, type: Literal["websocketupgrade"], *, on_error: OnError = ...
-    ) -> Decorator[events.WebSocketUpgradeEvent]: ...
+    ) -> Callable[[OnUpgrade], OnUpgrade]: ...
     @overload
     def on(
         self, type: Literal["websocketmessage", "wsmessage"], *, on_error: OnError = ...
-    ) -> Decorator[events.WebSocketMessageEvent]: ...
+    ) -> Callable[[OnMessage], OnMessage]: ...
     @overload
     def on(
         self, type: Literal["websocketclose", "wsclose"], *, on_error: OnError = ...
-    ) -> Decorator[events.WebSocketCloseEvent]: ...
+    ) -> Callable[[OnClose], OnClose]: ...
     @overload
     def on(
         self, type: Literal["error"], *, on_error: OnError = ...
-    ) -> Decorator[events.ErrorEvent]: ...
+    ) -> Callable[[OnFailure], OnFailure]: ...
     def on(self, type: str, *, on_error: OnError = "continue") -> object:
         """Register the decorated function; see `add_event_listener`.
 
@@ -150,13 +145,3 @@ def _event_type(name: str) -> str:
         known = ", ".join(EVENT_TYPES)
         raise ValueError(f"there is no event {name!r}; the events are {known}")
     return name
-
-
-def _callable(listener: object) -> Callable[[Any], object]:
-    if callable(listener):
-        return listener
-    handle: object = getattr(listener, "handle_event", None)
-    if callable(handle):
-        return handle
-    kind = type(listener).__qualname__
-    raise TypeError(f"a listener is callable or has a handle_event method; {kind} is neither")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from holdfast.keeper.connection import Connection
-    from holdfast.wire.messages import Deliver, DeliverClose
+    from holdfast.wire.messages import Deliver, DeliverClose, Publish
 
 __all__ = [
     "CloseSocket",
@@ -22,6 +22,7 @@ __all__ = [
     "DeliverTo",
     "DropWorker",
     "PauseReading",
+    "PublishTo",
     "Quarantined",
     "ReportEmpty",
     "ResumeReading",
@@ -50,6 +51,13 @@ class WriteMany(Struct, frozen=True, gc=False):
 
     connections: Sequence[Connection]
     data: str | bytes
+
+
+class PublishTo(Struct, frozen=True, gc=False):
+    """Send one publication to the workers that listen."""
+
+    workers: Sequence[int]
+    publication: Publish
 
 
 class CloseSocket(Struct, frozen=True, gc=False):
@@ -100,6 +108,7 @@ Command: TypeAlias = (
     DeliverTo
     | WriteMessage
     | WriteMany
+    | PublishTo
     | CloseSocket
     | PauseReading
     | ResumeReading

@@ -15,7 +15,7 @@ from holdfast.keeper.mailbox import Mailbox
 if TYPE_CHECKING:
     from typing import Any
 
-    from holdfast.keeper.ledger import Worker
+    from holdfast.keeper.worker import Worker
 
 __all__ = ["Connection", "State"]
 

@@ -21,7 +21,7 @@ Rules:
 from __future__ import annotations
 
 import sys
-from enum import IntEnum
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.broadcast.subscriptions import Subscriptions
@@ -29,6 +29,7 @@ from holdfast.core.errors import UnknownDelivery
 from holdfast.keeper import commands as do
 from holdfast.keeper.connection import Connection, State
 from holdfast.keeper.mailbox import Closed
+from holdfast.keeper.worker import Worker, WorkerState
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import decode_about, encode_about, is_about
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from holdfast.keeper.mailbox import Content
 
-__all__ = ["Counts", "Ledger", "Limits", "Worker", "WorkerState"]
+__all__ = ["Counts", "Ledger", "Limits"]
 
 # A worker may have this many deliveries in flight more than the least busy one before a
 # connection leaves it. Moving costs nothing but cache warmth, so the slack is small.
@@ -48,6 +49,7 @@ INTERNAL_ERROR = 1011
 
 # Looked up once: a member of an enum costs more than a name, and these are asked for per message.
 OPEN, CLOSING, CLOSED = State
+READY, DRAINING, GONE = WorkerState
 
 
 class Limits(NamedTuple):
@@ -56,45 +58,6 @@ class Limits(NamedTuple):
     mailbox_messages: int
     mailbox_bytes: int
     max_attempts: int
-
-
-class WorkerState(IntEnum):
-    """ready → draining → gone; ready, with the wrong generation, gets nothing either."""
-
-    READY = 0
-    DRAINING = 1
-    GONE = 2
-
-
-GONE = WorkerState.GONE
-
-
-class Worker:
-    """A worker as the keeper sees it."""
-
-    __slots__ = (
-        "acks", "deliveries", "generation", "is_serving", "load", "number", "state", "welcome"
-    )  # fmt: skip
-
-    def __init__(self, number: int, generation: int) -> None:
-        self.number = number
-        self.generation = generation
-        self.state = WorkerState.READY
-        # Ready and of the preferred generation.
-        self.is_serving = False
-        # Below this load it gets another delivery of its connections without comparing it with
-        # the others; 0 while it serves not at all. Kept, because it is asked for per message.
-        self.welcome = 0
-        self.load = 0  # deliveries in flight
-        self.acks = 0  # acknowledgements seen
-        # What this turn has for it, already part of a DeliverTo.
-        self.deliveries: list[wire.Deliver | wire.DeliverClose] | None = None
-
-    def __repr__(self) -> str:
-        return (
-            f"<Worker {self.number} generation {self.generation} "
-            f"{self.state.name.lower()} load {self.load}>"
-        )
 
 
 class Counts:
@@ -124,6 +87,8 @@ class Ledger:
         # Connections with deliveries waiting for a worker, in the order they began to wait.
         self._stalled: dict[Connection, None] = {}
         self._subscriptions: Subscriptions[Connection] = Subscriptions()
+        # By number: a worker may listen before it is ready.
+        self._listeners: Subscriptions[int] = Subscriptions()
         self._is_emptying = False
         self._commands: list[do.Command] = []
         self._apply: dict[type[wire.Action], Callable[[Any], None]] = {
@@ -135,6 +100,7 @@ class Ledger:
             wire.Unsubscribe: self._unsubscribe,
             wire.PublishText: self._publish,
             wire.PublishBinary: self._publish,
+            wire.PublishJson: self._publish,
         }
 
     def __len__(self) -> int:
@@ -232,7 +198,7 @@ class Ledger:
         """Deliver to this generation from now on, and drain the older ones."""
         self._generation = max(generation, self._generation)
         for worker in list(self._workers.values()):
-            if worker.generation < self._generation and worker.state is WorkerState.READY:
+            if worker.generation < self._generation and worker.state is READY:
                 self._drain(worker)
         self._serve()
 
@@ -281,12 +247,42 @@ class Ledger:
                 connection.worker = None
                 self._redeliver(connection)
 
+    def listen(self, worker: int, channel: str) -> None:
+        """A worker wants to hear what is published on a channel."""
+        self._listeners.add(channel, worker)
+
+    def unlisten(self, worker: int, channel: str) -> None:
+        self._listeners.remove(channel, worker)
+
+    def link_lost(self, worker: int) -> None:
+        """Nobody can be told anything over this worker's link any more."""
+        self._listeners.drop(worker)
+
     def close_all(self, code: int, reason: str) -> None:
         """Close every connection, now and as they come; report when none is left."""
         self._is_emptying = True
         for connection in list(self._connections.values()):
             self._close(wire.Close(connection.serial, code, reason))
         self._report_if_empty()
+
+    # --- questions ------------------------------------------------------------------------------
+
+    def search(self, channel: str | None, limit: int) -> list[int]:
+        """Return the serials of at most `limit` (0: all) connections, oldest first.
+
+        With a channel: of those subscribed to it, in the order they subscribed.
+        """
+        found: Iterable[Connection] = (
+            self._connections.values() if channel is None else self._subscriptions.members(channel)
+        )
+        return [connection.serial for connection in islice(found, max(limit, 0) or None)]
+
+    def look_up(self, serials: Iterable[int]) -> list[tuple[int, bytes, bytes, bool]]:
+        """Return serial, details, attachment and whether it has closed, of those there are."""
+        known = map(self._connections.get, serials)
+        return [
+            (c.serial, c.about, c.attachment, c.state is not OPEN) for c in known if c is not None
+        ]
 
     def _refuse_ack(self, worker: Worker, why: str) -> None:
         # One that has been dropped may have had more to say in the same batch.
@@ -407,7 +403,7 @@ class Ledger:
         self._compared.clear()
         for worker in self._workers.values():
             is_current = worker.generation == self._generation
-            worker.is_serving = is_current and worker.state is WorkerState.READY
+            worker.is_serving = is_current and worker.state is READY
             worker.welcome = SLACK if worker.is_serving else 0
         self._serving = [worker for worker in self._workers.values() if worker.is_serving]
         if len(self._serving) == 1:
@@ -418,11 +414,11 @@ class Ledger:
                 self._pump(connection)
 
     def _drain(self, worker: Worker) -> None:
-        worker.state = WorkerState.DRAINING
+        worker.state = DRAINING
         self._tell_if_drained(worker)
 
     def _tell_if_drained(self, worker: Worker) -> None:
-        if worker.state is WorkerState.DRAINING and not worker.load:
+        if worker.state is DRAINING and not worker.load:
             self._commands.append(do.TellDrained(worker.number))
 
     def _drop(self, worker: Worker, why: str) -> None:
@@ -466,13 +462,17 @@ class Ledger:
         connection.about = encode_about(about._replace(channels=channels))
 
     def _publish(self, action: wire.Publish) -> None:
+        channel, exclude = action.channel, action.exclude
         members = [
             connection
-            for connection in self._subscriptions.members(action.channel)
-            if connection.state is OPEN
+            for connection in self._subscriptions.members(channel)
+            if connection.state is OPEN and connection.serial != exclude
         ]
         if members:
             self._commands.append(do.WriteMany(members, action.data))
+        listeners = self._listeners.members(channel)
+        if listeners:
+            self._commands.append(do.PublishTo(list(listeners), action))
 
 
 def _load(worker: Worker) -> int:

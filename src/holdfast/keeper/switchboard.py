@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Switchboard"]
 
+# What a publication becomes on its way to a worker.
+PUBLICATIONS = {
+    wire.PublishText: wire.PublicationText,
+    wire.PublishBinary: wire.PublicationBinary,
+    wire.PublishJson: wire.PublicationJson,
+}
+
 log = logging.getLogger("holdfast.keeper")
 
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -66,6 +73,7 @@ class Switchboard:
         self._run: dict[type[do.Command], Callable[[Any], None]] = {
             do.DeliverTo: self._deliver,
             do.WriteMany: lambda c: self._sockets.write_many(c.connections, c.data),
+            do.PublishTo: self._publish,
             do.CloseSocket: lambda c: self._sockets.close(c.connection, c.code, c.reason),
             do.PauseReading: lambda c: self._sockets.pause_reading(c.connection),
             do.ResumeReading: lambda c: self._sockets.resume_reading(c.connection),
@@ -73,6 +81,14 @@ class Switchboard:
             do.DropWorker: self._drop_worker,
             do.Quarantined: _log_quarantined,
             do.ReportEmpty: lambda _: report(control.Empty()),
+        }
+
+        self._rare: dict[type[wire.FromWorker], Callable[[WorkerLink, Any], None]] = {
+            wire.Hello: self._welcome_worker,
+            wire.Listen: lambda link, m: self._ledger.listen(link.worker, m.channel),
+            wire.Unlisten: lambda link, m: self._ledger.unlisten(link.worker, m.channel),
+            wire.Search: self._search,
+            wire.LookUp: self._look_up,
         }
 
     # --- the supervisor's orders ----------------------------------------------------------------
@@ -135,6 +151,15 @@ class Switchboard:
             self._deliveries += len(command.deliveries)
             link.send_all(command.deliveries)
 
+    def _publish(self, command: do.PublishTo) -> None:
+        action = command.publication
+        kind = PUBLICATIONS[type(action)]
+        publication = kind(action.channel, action.data, action.poster)
+        for worker in command.workers:
+            link = self._links.get(worker)
+            if link is not None:
+                link.send_if_room(publication)
+
     def _tell_drained(self, command: do.TellDrained) -> None:
         link = self._links.get(command.worker)
         if link is not None:
@@ -155,12 +180,11 @@ class Switchboard:
                 self._ledger.receive_actions(message.actions)
             elif type(message) is wire.Handover:
                 self._adopt(link, message)
-            elif type(message) is wire.Hello:
-                self._welcome_worker(link, message)
-            else:
-                assert type(message) is wire.Ready
+            elif type(message) is wire.Ready:
                 self._make_ready(link, message)
                 worker = link.ready
+            else:
+                self._rare[type(message)](link, message)
 
     def _welcome_worker(self, link: WorkerLink, hello: wire.Hello) -> None:
         if hello.version != wire.VERSION:
@@ -174,6 +198,13 @@ class Switchboard:
             link.ready = self._ledger.worker_ready(link.worker, ready.generation)
         else:
             self._drop_worker(do.DropWorker(link.worker, "it became ready twice"))
+
+    def _search(self, link: WorkerLink, query: wire.Search) -> None:
+        serials = self._ledger.search(query.channel, query.limit)
+        link.send(wire.SearchResult(query.query, serials))
+
+    def _look_up(self, link: WorkerLink, query: wire.LookUp) -> None:
+        link.send(wire.LookUpResult(query.query, self._ledger.look_up(query.serials)))
 
     def _adopt(self, link: WorkerLink, handover: wire.Handover) -> None:
         fd = None if handover.lost else link.take_descriptor(handover.serial)
@@ -209,6 +240,7 @@ class Switchboard:
 
     def _lose_worker(self, link: WorkerLink, why: str | None) -> None:
         del self._links[link.worker]
+        self._ledger.link_lost(link.worker)
         if why is not None:
             log.error("worker %d was cut off: %s", link.worker, why)
             self._report(control.WorkerDropped(link.worker, why))

@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
     import msgspec
 
-    from holdfast.keeper.ledger import Worker
     from holdfast.keeper.poller import Poller
+    from holdfast.keeper.worker import Worker
 
 __all__ = ["WorkerLink"]
 
 # Well below 128 KiB, from where malloc maps and unmaps fresh pages for each read.
 READ_SIZE = 64 * 1024
 SERIAL_BYTES = 8
+
+# What may wait for a worker that does not read, before publications are dropped: they are at most
+# once, and deliveries, which wait in bounded mailboxes, must not be held up behind them.
+MAX_BACKLOG = 8 * 1024 * 1024  # bytes
 
 
 class WorkerLink:
@@ -62,6 +66,8 @@ class WorkerLink:
         self._messages: list[msgspec.Struct] = []
         # What the kernel did not take yet.
         self._unsent = bytearray()
+        # Publications that were dropped and not told of yet.
+        self._lost = 0
         self.is_open = True
         os.set_blocking(stream_fd, False)
         poller.watch(stream_fd, self)
@@ -79,6 +85,16 @@ class WorkerLink:
 
     def send_all(self, messages: Sequence[msgspec.Struct]) -> None:
         self._messages += messages
+
+    def send_if_room(self, publication: wire.Publication) -> None:
+        """Like `send`, but drop it if the worker does not keep up; it is told how many were."""
+        if len(self._unsent) > MAX_BACKLOG:
+            self._lost += 1
+            return
+        if self._lost:
+            self._messages.append(wire.PublicationsLost(self._lost))
+            self._lost = 0
+        self._messages.append(publication)
 
     def flush(self) -> None:
         """Send what the turn produced, in one batch."""

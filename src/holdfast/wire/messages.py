@@ -21,6 +21,7 @@ __all__ = [
     "Ack",
     "Act",
     "Action",
+    "Answer",
     "Attach",
     "Close",
     "Deliver",
@@ -31,23 +32,35 @@ __all__ = [
     "FromWorker",
     "Handover",
     "Hello",
+    "Listen",
+    "LookUp",
+    "LookUpResult",
+    "Publication",
+    "PublicationBinary",
+    "PublicationJson",
+    "PublicationText",
+    "PublicationsLost",
     "Publish",
     "PublishBinary",
+    "PublishJson",
     "PublishText",
     "Ready",
     "Refused",
+    "Search",
+    "SearchResult",
     "Send",
     "SendBinary",
     "SendText",
     "Subscribe",
     "ToWorker",
+    "Unlisten",
     "Unsubscribe",
     "Welcome",
 ]
 
 # Raised with every change of this file: keeper and workers of different versions refuse each
 # other instead of guessing.
-VERSION = 1
+VERSION = 2
 
 
 # --- actions: what a listener asked for; they travel inside Ack, Act and Handover ---------------
@@ -89,19 +102,36 @@ class Unsubscribe(Struct, frozen=True, array_like=True, tag=6, gc=False):
 
 
 class PublishText(Struct, frozen=True, array_like=True, tag=7, gc=False):
-    """Send to every connection that is subscribed to the channel."""
+    """Send to every connection that is subscribed to the channel, and every worker that listens.
+
+    `poster` names the channel object that shall not hear it: its worker's number and its own, or
+    0. `exclude` is the serial of a connection that shall not get it, or 0.
+    """
 
     channel: str
     data: str
+    poster: int
+    exclude: int
 
 
 class PublishBinary(Struct, frozen=True, array_like=True, tag=8, gc=False):
     channel: str
     data: bytes
+    poster: int
+    exclude: int
+
+
+class PublishJson(Struct, frozen=True, array_like=True, tag=9, gc=False):
+    """As text to connections; to be parsed by workers."""
+
+    channel: str
+    data: str
+    poster: int
+    exclude: int
 
 
 Send: TypeAlias = SendText | SendBinary
-Publish: TypeAlias = PublishText | PublishBinary
+Publish: TypeAlias = PublishText | PublishBinary | PublishJson
 Action: TypeAlias = Send | Close | Attach | Subscribe | Unsubscribe | Publish
 
 
@@ -157,7 +187,32 @@ class Handover(Struct, frozen=True, array_like=True, tag=4):
     lost: bool
 
 
-FromWorker: TypeAlias = Hello | Ready | Ack | Act | Handover
+class Listen(Struct, frozen=True, array_like=True, tag=6):
+    """Send publications on the channel to this worker."""
+
+    channel: str
+
+
+class Unlisten(Struct, frozen=True, array_like=True, tag=7):
+    channel: str
+
+
+class Search(Struct, frozen=True, array_like=True, tag=8):
+    """Which connections are there, or are subscribed to the channel? At most `limit`, or 0."""
+
+    query: int
+    channel: str | None
+    limit: int
+
+
+class LookUp(Struct, frozen=True, array_like=True, tag=9):
+    """What is known of these connections?"""
+
+    query: int
+    serials: list[int]
+
+
+FromWorker: TypeAlias = Hello | Ready | Ack | Act | Handover | Listen | Unlisten | Search | LookUp
 
 
 # --- keeper → worker ----------------------------------------------------------------------------
@@ -222,5 +277,49 @@ class Drained(Struct, frozen=True, array_like=True, tag=6):
     """No delivery of this worker is in flight and none will come."""
 
 
+class PublicationText(Struct, frozen=True, array_like=True, tag=7, gc=False):
+    """Somebody posted on a channel that this worker listens on; fields as in PublishText."""
+
+    channel: str
+    data: str
+    poster: int
+
+
+class PublicationBinary(Struct, frozen=True, array_like=True, tag=8, gc=False):
+    channel: str
+    data: bytes
+    poster: int
+
+
+class PublicationJson(Struct, frozen=True, array_like=True, tag=9, gc=False):
+    channel: str
+    data: str
+    poster: int
+
+
+class PublicationsLost(Struct, frozen=True, array_like=True, tag=12):
+    """So many publications could not be sent to this worker: it did not read for too long."""
+
+    count: int
+
+
+class SearchResult(Struct, frozen=True, array_like=True, tag=10):
+    """The answer to Search, oldest connection first."""
+
+    query: int
+    serials: list[int]
+
+
+class LookUpResult(Struct, frozen=True, array_like=True, tag=11):
+    """The answer to LookUp, without the connections that are gone."""
+
+    query: int
+    found: list[tuple[int, bytes, bytes, bool]]
+
+
 Deliver: TypeAlias = DeliverText | DeliverBinary
-ToWorker: TypeAlias = Welcome | Deliver | DeliverClose | Refused | Drained
+Publication: TypeAlias = PublicationText | PublicationBinary | PublicationJson
+Answer: TypeAlias = SearchResult | LookUpResult
+ToWorker: TypeAlias = (
+    Welcome | Deliver | DeliverClose | Refused | Drained | Publication | PublicationsLost | Answer
+)

@@ -5,12 +5,14 @@ Pure. The worker makes one per event; the actions go into the event's acknowledg
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from holdfast.core.ports import Host
 from holdfast.wire.messages import (
     Attach,
     Close,
     PublishBinary,
+    PublishJson,
     PublishText,
     SendBinary,
     SendText,
@@ -19,10 +21,16 @@ from holdfast.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from holdfast.core.ports import Host
     from holdfast.wire.messages import Action
 
-__all__ = ["WireOutbox"]
+__all__ = ["WireHost", "WireOutbox"]
+
+
+class WireHost(Host, Protocol):
+    """A host that shares its keeper with others."""
+
+    def poster(self, number: int) -> int:
+        """Turn the number of a channel object in this process into one among all; 0 stays 0."""
 
 
 class WireOutbox:
@@ -34,7 +42,7 @@ class WireOutbox:
 
     __slots__ = ("actions", "host", "is_sealed")
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: WireHost) -> None:
         self.host = host
         self.actions: list[Action] = []
         self.is_sealed = False
@@ -57,11 +65,15 @@ class WireOutbox:
     def unsubscribe(self, connection: int, channel: str) -> None:
         self.actions.append(Unsubscribe(connection, channel))
 
-    def publish(self, channel: str, data: str | bytes) -> None:
+    def publish(self, channel: str, data: str | bytes, poster: int, exclude: int) -> None:
+        poster = self.host.poster(poster)
         if isinstance(data, str):
-            self.actions.append(PublishText(channel, data))
+            self.actions.append(PublishText(channel, data, poster, exclude))
         else:
-            self.actions.append(PublishBinary(channel, data))
+            self.actions.append(PublishBinary(channel, data, poster, exclude))
+
+    def publish_json(self, channel: str, data: str, poster: int, exclude: int) -> None:
+        self.actions.append(PublishJson(channel, data, self.host.poster(poster), exclude))
 
     def take(self) -> list[Action]:
         """Return what was collected, and start again empty."""

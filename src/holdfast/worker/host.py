@@ -1,4 +1,4 @@
-"""What the core asks of a worker: `core/ports.py:CommittingHost` over the stream link.
+"""What the core asks of a worker: `core/ports.py:Host`, over the link to the keeper.
 
 Shell. Private.
 """
@@ -10,18 +10,23 @@ import logging
 from typing import TYPE_CHECKING
 
 from holdfast.core.attachment import DEFAULT_LIMIT
+from holdfast.core.channels import channels
 from holdfast.core.identity import ConnectionIds
+from holdfast.core.ports import Found
+from holdfast.hosts.files import read_file
+from holdfast.hosts.forms import parse_multipart
+from holdfast.wire import messages as wire
 from holdfast.wire.codec import decode_about, decode_plain, encode_plain
-from holdfast.wire.messages import Act
 from holdfast.wire.outbox import WireOutbox
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Sequence
     from typing import Any
 
+    from holdfast.core.files import FileBody
+    from holdfast.core.forms import FormData
     from holdfast.core.ports import About, Outbox
-    from holdfast.wire.messages import Action
-    from holdfast.worker.stream_link import StreamLink
+    from holdfast.worker.stream_link import Link
 
 __all__ = ["WorkerHost"]
 
@@ -32,22 +37,58 @@ COUNTER_BITS = 32
 
 
 class WorkerHost:
-    """The core's host in a worker process."""
+    """The core's host in a worker process.
 
-    def __init__(self, worker: int, link: StreamLink, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        worker: the number that the supervisor gave this worker, and never gives again.
+    """
+
+    def __init__(self, worker: int, link: Link, loop: asyncio.AbstractEventLoop) -> None:
         self._link = link
         self._loop = loop
-        self._next_serial = worker << COUNTER_BITS
+        self._first_number = worker << COUNTER_BITS
+        self._next_serial = self._first_number
         self._ids: ConnectionIds | None = None
         self._works: set[asyncio.Task[None]] = set()
-        self.leaving: list[Action] = _Leaving(link)
+        self._queries: dict[int, asyncio.Future[Any]] = {}
+        self._last_query = 0
+        self.leaving: list[wire.Action] = _Leaving(link)
         self.attachment_limit = DEFAULT_LIMIT
+        self.is_leaving = False
+        self._receivers: dict[type[wire.ToWorker], Callable[[Any], None]] = {
+            wire.PublicationText: self._deliver,
+            wire.PublicationBinary: self._deliver,
+            wire.PublicationJson: self._deliver,
+            wire.PublicationsLost: lambda message: channels.lose(self, message.count),
+            wire.SearchResult: lambda message: self._answer(message.query, message.serials),
+            wire.LookUpResult: lambda message: self._answer(message.query, message.found),
+        }
+
+    def receive(self, message: wire.ToWorker) -> None:
+        """Take what the keeper says to the host: publications, and answers to its questions."""
+        self._receivers[type(message)](message)
 
     def be_named(self, node: bytes, key: bytes) -> None:
-        """The keeper has said what its connection ids are made of."""
+        """The keeper has said what its connection ids are made of: events may come."""
         self._ids = ConnectionIds(node, key)
+        channels.attach(self)
+
+    def leave(self) -> None:
+        """Take nothing new: what has no end by itself, as a stream of a channel, ends."""
+        self.is_leaving = True
+        channels.host_leaves()
+
+    def detach(self) -> None:
+        """Hear no more publications."""
+        channels.detach(self)
 
     # --- core/ports.py --------------------------------------------------------------------------
+
+    def new_waiter(self) -> asyncio.Future[None]:
+        return self._loop.create_future()
+
+    def report(self, what: str, error: BaseException) -> None:
+        log.error("%s raised %s", what, type(error).__name__, exc_info=error)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -63,6 +104,13 @@ class WorkerHost:
         assert self._ids is not None  # No event is dispatched before the keeper's welcome.
         return self._ids.encode(serial)
 
+    def serial(self, connection_id: str) -> int | None:
+        assert self._ids is not None
+        return self._ids.decode(connection_id)
+
+    def poster(self, number: int) -> int:
+        return self._first_number + number if number else 0
+
     def about(self, encoded: bytes) -> About:
         return decode_about(encoded)
 
@@ -72,8 +120,31 @@ class WorkerHost:
     async def flush(self, outbox: Outbox) -> None:
         assert isinstance(outbox, WireOutbox)
         if outbox.actions:
-            self._link.send(Act(outbox.take()))
+            self._link.send(wire.Act(outbox.take()))
         await self._link.drain()
+
+    async def search(self, channel: str | None, limit: int) -> list[int]:
+        query, answer = self._new_query()
+        self._link.send(wire.Search(query, channel, limit))
+        serials: list[int] = await answer
+        return serials
+
+    async def look_up(self, serials: Sequence[int]) -> list[Found]:
+        query, answer = self._new_query()
+        self._link.send(wire.LookUp(query, list(serials)))
+        return [Found(*found) for found in await answer]
+
+    def listen(self, channel: str) -> None:
+        self._link.send(wire.Listen(channel))
+
+    def unlisten(self, channel: str) -> None:
+        self._link.send(wire.Unlisten(channel))
+
+    def parse_multipart(self, content_type: str, body: AsyncIterable[bytes]) -> Awaitable[FormData]:
+        return parse_multipart(content_type, body)
+
+    def read_file(self, file: FileBody) -> AsyncIterable[bytes]:
+        return read_file(file)
 
     def new_outbox(self) -> WireOutbox:
         return WireOutbox(self)
@@ -82,7 +153,7 @@ class WorkerHost:
         assert isinstance(outbox, WireOutbox)
         actions = outbox.seal(self.leaving)
         if actions:
-            self._link.send(Act(actions))
+            self._link.send(wire.Act(actions))
 
     def discard(self, outbox: Outbox) -> None:
         assert isinstance(outbox, WireOutbox)
@@ -95,18 +166,35 @@ class WorkerHost:
         while self._works:
             await asyncio.wait(self._works)
 
+    def _new_query(self) -> tuple[int, asyncio.Future[Any]]:
+        self._last_query += 1
+        answer = self._loop.create_future()
+        self._queries[self._last_query] = answer
+        return self._last_query, answer
+
+    def _answer(self, query: int, answer: object) -> None:
+        waiter = self._queries.pop(query)
+        # Whoever asked may have been cancelled since.
+        if not waiter.done():
+            waiter.set_result(answer)
+
+    def _deliver(self, message: wire.Publication) -> None:
+        poster = message.poster - self._first_number
+        is_json = type(message) is wire.PublicationJson
+        channels.deliver(self, message.channel, message.data, poster, is_json=is_json)
+
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._works.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("work passed to wait_until raised", exc_info=task.exception())
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.report("work passed to wait_until", error)
 
 
-class _Leaving(list["Action"]):
+class _Leaving(list["wire.Action"]):
     """Actions outside an event: each leaves with this turn of the loop."""
 
-    def __init__(self, link: StreamLink) -> None:
+    def __init__(self, link: Link) -> None:
         super().__init__()
         self._link = link
 
-    def append(self, action: Action) -> None:
-        self._link.send(Act([action]))
+    def append(self, action: wire.Action) -> None:
+        self._link.send(wire.Act([action]))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from holdfast.core.scope import ServiceWorker
     from holdfast.wire.messages import Action, Deliver
     from holdfast.worker.host import WorkerHost
-    from holdfast.worker.stream_link import StreamLink
+    from holdfast.worker.stream_link import Link
 
     Delivery: TypeAlias = Deliver | DeliverClose
     Event: TypeAlias = WebSocketMessageEvent | WebSocketCloseEvent
@@ -55,7 +55,7 @@ class Inbox:
         self,
         app: ServiceWorker,
         host: WorkerHost,
-        link: StreamLink,
+        link: Link,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._app = app

@@ -107,10 +107,12 @@ class WorkerProcess:
         await server.start(self._listener)
         await self._quiesce.wait()
         server.stop_accepting()
+        self._host.leave()
         self._control.send(control.Quiet())
         await server.finish()
         await self._drain.wait()
         await self._drained.wait()
+        self._host.detach()
         await self._host.finish_works()
         try:
             await run_event(app, self._host, ShutdownEvent, settings.lifecycle_timeout)
@@ -139,8 +141,10 @@ class WorkerProcess:
                 self._greet(message)
             elif isinstance(message, wire.Refused):
                 log.error("the keeper refused connection %#x: %s", message.serial, message.why)
-            else:
+            elif isinstance(message, wire.Drained):
                 self._drained.set()
+            else:
+                self._host.receive(message)
         if deliveries:
             assert self._inbox is not None  # It exists before this worker says that it is ready.
             self._inbox.put_all(deliveries)

@@ -6,7 +6,7 @@ Shell. Private. One write per turn of the loop carries everything the turn produ
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from holdfast.core.errors import BrokenWire
 from holdfast.wire.messages import ToWorker
@@ -18,10 +18,26 @@ if TYPE_CHECKING:
 
     import msgspec
 
-__all__ = ["StreamLink"]
+__all__ = ["Link", "StreamLink"]
 
 # Well below 128 KiB, from where malloc maps and unmaps fresh pages for each read.
 READ_SIZE = 64 * 1024
+
+
+class Link(Protocol):
+    """The way to the keeper, as the other parts of a worker see it."""
+
+    def send(self, message: msgspec.Struct) -> None:
+        """Have the message sent at the end of this turn of the loop."""
+
+    def collect(self, message: msgspec.Struct) -> None:
+        """Have the message sent by a `flush` that the caller promises for this turn."""
+
+    def flush(self) -> None:
+        """Send now what was collected in this turn."""
+
+    async def drain(self) -> None:
+        """Return when everything sent so far is with the kernel, or the keeper is gone."""
 
 
 class StreamLink:

@@ -1,0 +1,119 @@
+"""`app.clients`: finding connections, wherever they are on this machine.
+
+Pure. The keeper knows all connections; the host asks it (`core/ports.py:Host.search`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from holdfast.core.connection import Connection, check_channel
+from holdfast.core.errors import AttachmentError, NotInsideHoldfast
+from holdfast.core.outbox import current_outbox
+
+if TYPE_CHECKING:
+    from holdfast.core.ports import Found, Host, Outbox
+
+__all__ = ["Clients"]
+
+# Asked for in pages: each attachment may have 16 KiB, and the keeper has others to serve.
+PAGE = 256
+
+# The types of the Service Worker specification. Those without connections match nothing.
+_TYPES = {"websocket": True, "all": True, "window": False, "worker": False, "sharedworker": False}
+
+
+class FoundConnection(Connection):
+    """A connection that was found by `Clients`: what it shows is of that moment."""
+
+    __slots__ = ()
+
+    @property
+    def data(self) -> Any:
+        """The attachment as it was committed last: a copy."""
+        return Connection.data.fget(self)  # type: ignore[attr-defined]
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        raise AttachmentError(
+            "data", "of a connection found by app.clients is a copy; only its own events change it"
+        )
+
+
+class Clients:
+    """Finds connections; get it as `app.clients`.
+
+    All connections of this machine are found, whichever worker had their last event, from
+    upgraded to the end of their close event. What is found is a handle like `event.source`: it can
+    send, close, subscribe and unsubscribe; its `data` is a copy. For fan-outs, `subscribe` and
+    BroadcastChannel are far cheaper.
+    """
+
+    __slots__ = ()
+
+    async def get(self, id: str) -> Connection | None:
+        """Return the connection with this id, or None if there is none, or no more.
+
+        Raises:
+            TypeError: the id is no str.
+            NotInsideHoldfast: no event is being dispatched in this context.
+        """
+        if not isinstance(id, str):
+            raise TypeError(f"a connection id is a str, not {type(id).__qualname__}")
+        outbox, host = _here()
+        serial = host.serial(id)
+        if serial is None:
+            return None
+        found = await host.look_up([serial])
+        return _handle(outbox, found[0]) if found else None
+
+    async def match_all(
+        self,
+        type: Literal["websocket", "all", "window", "worker", "sharedworker"] = "websocket",
+        channel: str | None = None,
+        limit: int | None = None,
+    ) -> list[Connection]:
+        """Return connections, oldest first.
+
+        Args:
+            type: "websocket" or "all"; the specification's other types match nothing.
+            channel: only those subscribed to the channel of this name.
+            limit: at most so many; None for all.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be what it is said to be.
+            NotInsideHoldfast: no event is being dispatched in this context.
+        """
+        if type not in _TYPES:
+            raise ValueError(f"there is no type {type!r}; the types are {', '.join(_TYPES)}")
+        if channel is not None:
+            channel = check_channel(channel)
+        if limit is not None:
+            _check_limit(limit)
+        outbox, host = _here()
+        if not _TYPES[type]:
+            return []
+        serials = await host.search(channel, limit or 0)
+        connections: list[Connection] = []
+        for start in range(0, len(serials), PAGE):
+            found = await host.look_up(serials[start : start + PAGE])
+            connections += [_handle(outbox, one) for one in found]
+        return connections
+
+
+def _check_limit(limit: object) -> None:
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"limit is an int, not {type(limit).__qualname__}")
+    if limit < 1:
+        raise ValueError(f"limit is at least 1, not {limit}")
+
+
+def _here() -> tuple[Outbox, Host]:
+    outbox = current_outbox.get(None)
+    if outbox is None:
+        raise NotInsideHoldfast("app.clients")
+    return outbox, outbox.host
+
+
+def _handle(outbox: Outbox, found: Found) -> Connection:
+    return FoundConnection(outbox, found.serial, found.about, found.attachment, found.closed)
