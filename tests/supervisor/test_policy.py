@@ -16,17 +16,31 @@ from hypothesis.stateful import (
     rule,
 )
 
-from holdfast.supervisor import policy as do
-from holdfast.supervisor.policy import BACK_OFF_MOST, YOUNG, ChildState, Policy
+from holdfast.supervisor import commands as do
+from holdfast.supervisor.back_off import BACK_OFF_MOST, YOUNG
+from holdfast.supervisor.plan import ChildState, Plan
+from holdfast.supervisor.policy import ASK_EVERY, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+START_TIMEOUT = 120.0
 DRAIN_TIMEOUT = 30.0
+BLOCKED_TIMEOUT = 60.0
 
 
-def new_policy(workers: int = 2) -> Policy:
-    return Policy(workers=workers, drain_timeout=DRAIN_TIMEOUT, first_worker=1)
+def new_policy(
+    workers: int = 2, *, min_workers: int | None = None, spares: int = 0, blocked: float = 0.0
+) -> Policy:
+    plan = Plan(
+        workers=workers,
+        min_workers=workers if min_workers is None else min_workers,
+        spares=spares,
+        start_timeout=START_TIMEOUT,
+        drain_timeout=DRAIN_TIMEOUT,
+        blocked_timeout=blocked,
+    )
+    return Policy(plan, first_worker=1)
 
 
 def starting(workers: int = 2) -> Policy:
@@ -65,6 +79,27 @@ def reloaded() -> Policy:
     return policy
 
 
+def asleep() -> Policy:
+    """Return a policy whose workers, 1 and 2, have left because they were idle."""
+    policy = serving_with(min_workers=0)
+    for worker in (1, 2):
+        policy.worker_idle(worker, 10.0)
+    for worker in (1, 2):
+        policy.worker_exited(worker, 0, 11.0)
+    policy.take_commands()
+    return policy
+
+
+def serving_with(workers: int = 2, **plan: float) -> Policy:
+    """Return a policy that serves with workers 1, 2 and so on; its spares are ready too."""
+    policy = new_policy(workers, **plan)  # type: ignore[arg-type]
+    policy.reload_requested(0.0)
+    while waiting := [c for c in policy.children if c.state is ChildState.STARTING]:
+        policy.worker_ready(waiting[0].worker, 0.0)
+    policy.take_commands()
+    return policy
+
+
 def states(policy: Policy) -> dict[int, str]:
     return {child.worker: child.state.value for child in policy.children}
 
@@ -79,7 +114,8 @@ def test_a_generation_starts_with_one_worker_that_installs_and_activates() -> No
 
 
 def test_workers_are_numbered_from_where_they_are_told_to() -> None:
-    policy = Policy(workers=1, drain_timeout=1.0, first_worker=700)
+    plan = Plan(1, 1, 0, 1.0, 1.0, 0.0)
+    policy = Policy(plan, first_worker=700)
     policy.reload_requested(0.0)
     assert policy.take_commands() == [do.StartWorker(700, 1, first=True)]
 
@@ -331,16 +367,20 @@ def delays_of_young_deaths(policy: Policy, count: int) -> Iterator[float]:
     now = 100.0
     for worker in range(2, count + 2):
         policy.worker_exited(worker, 1, now)
-        when = policy.next_tick() or now
-        policy.tick(when)
+        commands, when = policy.take_commands(), now
+        if not commands:
+            when = policy.next_tick() or now
+            policy.tick(when)
+            commands = policy.take_commands()
         yield round(when - now, 3)
-        assert policy.take_commands()[-1] == do.StartWorker(worker + 1, 1, first=False)
+        assert commands == [do.StartWorker(worker + 1, 1, first=False)]
         now = when
 
 
 def one_worker_whose_replacement_was_just_started() -> Policy:
     policy = serving(1)
     policy.worker_exited(1, 1, 100.0)
+    policy.take_commands()
     return policy
 
 
@@ -372,7 +412,7 @@ def test_what_is_due_comes_when_it_is_due() -> None:
     assert policy.take_commands() == []
     policy.tick(200.0)
     assert policy.take_commands() == [do.StartWorker(4, 1, first=False)]
-    assert policy.next_tick() is None
+    assert policy.next_tick() == 200.0 + START_TIMEOUT
 
 
 def test_what_was_due_for_an_old_generation_is_not_started_for_the_new_one() -> None:
@@ -421,16 +461,355 @@ def test_a_worker_that_is_gone_is_not_killed() -> None:
     assert policy.take_commands() == []
 
 
-def test_a_new_keeper_is_told_which_generation_serves() -> None:
-    policy = serving()
-    policy.keeper_started()
-    assert policy.take_commands() == [do.Prefer(1)]
+# The keeper.
 
 
-def test_a_new_keeper_is_told_nothing_while_none_serves() -> None:
+def test_the_first_keeper_has_nothing_to_hear_of() -> None:
     policy = starting()
-    policy.keeper_started()
+    policy.keeper_started(0.0)
     assert policy.take_commands() == []
+
+
+def test_another_keeper_is_started_and_told_which_generation_serves() -> None:
+    policy = serving()
+    policy.keeper_started(0.0)
+    policy.keeper_exited(100.0)
+    assert policy.take_commands() == [do.StartKeeper()]
+    policy.keeper_started(100.0)
+    assert policy.take_commands() == [do.Connect(1), do.Connect(2), do.Prefer(1)]
+
+
+def test_a_keeper_that_comes_while_nothing_serves_is_told_so_later() -> None:
+    policy = starting()
+    policy.keeper_exited(0.0)
+    policy.take_commands()
+    policy.keeper_started(0.0)
+    assert policy.take_commands() == [do.Connect(1)]
+
+
+def test_while_keepers_die_young_the_next_comes_later_and_later() -> None:
+    policy, now = serving(), 0.0
+    for delay in (0, 0.1, 0.2, 0.4):
+        policy.keeper_exited(now)
+        if delay:
+            assert policy.take_commands() == []
+            assert policy.next_tick() == pytest.approx(now + delay)
+            policy.tick(now + delay)
+        assert policy.take_commands() == [do.StartKeeper()]
+        policy.keeper_started(now + delay)
+        policy.take_commands()
+
+
+def test_a_keeper_that_dies_during_a_stop_is_not_missed() -> None:
+    policy = serving()
+    policy.stop_requested(1.0)
+    policy.take_commands()
+    policy.keeper_exited(2.0)
+    assert policy.take_commands() == [do.Prefer(2), do.Drain(1), do.Drain(2)]
+
+
+def test_a_stop_does_not_wait_for_a_keeper_that_is_gone() -> None:
+    policy = serving()
+    for _ in range(2):
+        policy.keeper_exited(1.0)
+    policy.take_commands()
+    policy.stop_requested(1.0)
+    assert policy.take_commands()[-3:] == [do.Prefer(2), do.Drain(1), do.Drain(2)]
+    policy.tick(90.0)
+    assert do.StartKeeper() not in policy.take_commands()
+
+
+# A worker that takes too long to get ready.
+
+
+def test_a_first_worker_that_does_not_get_ready_in_time_ends_its_generation() -> None:
+    policy = reloading()
+    assert policy.next_tick() == START_TIMEOUT
+    policy.tick(START_TIMEOUT)
+    summary = "its first worker was not ready within 120 s"
+    assert policy.take_commands() == [do.Kill(3), do.GenerationFailed(2, summary, "")]
+    assert policy.next_tick() is None
+    assert policy.generation == 1
+
+
+def test_another_worker_that_does_not_get_ready_in_time_is_killed_and_replaced() -> None:
+    policy = serving()
+    policy.worker_exited(1, -9, 0.0)
+    policy.take_commands()
+    policy.tick(START_TIMEOUT)
+    assert policy.take_commands() == [do.Kill(3, "it was not ready within 120 s")]
+    policy.worker_exited(3, -9, START_TIMEOUT)
+    assert policy.take_commands() == [do.StartWorker(4, 1, first=False)]
+
+
+# Spares.
+
+
+def test_a_spare_is_started_beside_the_generation_that_serves() -> None:
+    policy = new_policy(1, spares=1)
+    policy.reload_requested(0.0)
+    policy.take_commands()
+    policy.worker_ready(1, 0.0)
+    assert policy.take_commands() == [
+        do.Prefer(1),
+        do.Serve(1),
+        do.Promoted(1),
+        do.StartWorker(2, 1, first=False, spare=True),
+    ]
+    policy.worker_ready(2, 1.0)
+    assert policy.take_commands() == []
+
+
+def test_a_spare_takes_the_place_of_a_worker_that_dies() -> None:
+    policy = serving_with(1, spares=1)
+    policy.worker_exited(1, -9, 100.0)
+    assert policy.take_commands() == [
+        do.Serve(2),
+        do.StartWorker(3, 1, first=False, spare=True),
+    ]
+
+
+def test_a_spare_that_still_starts_serves_when_it_is_ready() -> None:
+    policy = new_policy(1, spares=1)
+    policy.reload_requested(0.0)
+    policy.worker_ready(1, 0.0)
+    policy.take_commands()
+    policy.worker_exited(1, -9, 100.0)
+    assert policy.take_commands() == [do.StartWorker(3, 1, first=False, spare=True)]
+    policy.worker_ready(2, 100.0)
+    assert policy.take_commands() == [do.Serve(2)]
+
+
+def test_a_ready_spare_goes_before_one_that_starts() -> None:
+    policy = serving_with(1, spares=2)
+    policy.worker_exited(2, -9, 100.0)
+    policy.take_commands()
+    policy.worker_exited(1, -9, 100.0)
+    assert policy.take_commands()[0] == do.Serve(3)
+
+
+def test_a_spare_that_dies_is_replaced_by_a_spare() -> None:
+    policy = serving_with(1, spares=1)
+    policy.worker_exited(2, -9, 100.0)
+    assert policy.take_commands() == [do.StartWorker(3, 1, first=False, spare=True)]
+
+
+def test_the_spare_of_an_old_generation_leaves_with_it() -> None:
+    policy = serving_with(1, spares=1)
+    policy.reload_requested(0.0)
+    policy.take_commands()
+    policy.worker_ready(3, 0.0)
+    assert policy.take_commands()[:4] == [
+        do.Prefer(2),
+        do.Serve(3),
+        do.Drain(1),
+        do.Drain(2),
+    ]
+
+
+# Workers that want to be replaced.
+
+
+def test_a_worker_that_wants_to_be_replaced_serves_until_another_does() -> None:
+    policy = serving()
+    policy.worker_retiring(1, 1.0)
+    assert policy.take_commands() == [do.StartWorker(3, 1, first=False)]
+    policy.worker_ready(3, 2.0)
+    assert policy.take_commands() == [do.Serve(3), do.Retire(1), do.Drain(1)]
+    policy.worker_exited(1, 0, 3.0)
+    assert policy.take_commands() == []
+
+
+def test_all_may_want_to_be_replaced_at_once() -> None:
+    policy = serving()
+    policy.worker_retiring(1, 1.0)
+    policy.worker_retiring(2, 1.0)
+    policy.take_commands()
+    for worker, retired in ((3, 1), (4, 2)):
+        policy.worker_ready(worker, 2.0)
+        assert policy.take_commands() == [do.Serve(worker), do.Retire(retired), do.Drain(retired)]
+
+
+def test_a_spare_takes_the_place_of_a_worker_that_wants_to_be_replaced() -> None:
+    policy = serving_with(1, spares=1)
+    policy.worker_retiring(1, 1.0)
+    assert policy.take_commands() == [
+        do.Serve(2),
+        do.Retire(1),
+        do.Drain(1),
+        do.StartWorker(3, 1, first=False, spare=True),
+    ]
+
+
+def test_a_wish_to_be_replaced_is_heard_from_those_who_serve() -> None:
+    policy = reloading()
+    policy.worker_retiring(3, 1.0)
+    policy.worker_retiring(404, 1.0)
+    policy.stop_requested(1.0)
+    policy.take_commands()
+    policy.worker_retiring(1, 1.0)
+    assert policy.take_commands() == []
+
+
+# Sleep.
+
+
+def test_when_all_are_idle_those_who_are_too_many_leave() -> None:
+    policy = serving_with(3, min_workers=1)
+    policy.worker_idle(1, 1.0)
+    policy.worker_idle(3, 1.0)
+    assert policy.take_commands() == []
+    policy.worker_idle(2, 2.0)
+    assert policy.take_commands() == [do.Retire(1), do.Drain(1), do.Retire(2), do.Drain(2)]
+    assert policy.is_asleep
+
+
+def test_when_nobody_is_left_requests_are_looked_for() -> None:
+    policy = serving_with(1, min_workers=0, spares=1)
+    policy.worker_idle(1, 1.0)
+    assert policy.take_commands() == [
+        do.Retire(1),
+        do.Drain(1),
+        do.Retire(2),
+        do.Drain(2),
+        do.Watch(on=True),
+    ]
+
+
+def test_one_that_has_something_to_do_again_keeps_all() -> None:
+    policy = serving_with(min_workers=0)
+    policy.worker_idle(1, 1.0)
+    policy.worker_busy(1, 1.0)
+    policy.worker_idle(2, 1.0)
+    assert policy.take_commands() == []
+
+
+def test_without_a_smaller_number_to_go_to_nobody_leaves() -> None:
+    policy = serving()
+    policy.worker_idle(1, 1.0)
+    policy.worker_idle(2, 1.0)
+    policy.worker_idle(404, 1.0)
+    policy.worker_busy(404, 1.0)
+    assert policy.take_commands() == []
+
+
+def test_nobody_leaves_while_a_generation_starts() -> None:
+    policy = serving_with(min_workers=0)
+    policy.reload_requested(1.0)
+    policy.take_commands()
+    for worker in (1, 2, 3):
+        policy.worker_idle(worker, 1.0)
+    assert policy.take_commands() == []
+
+
+def test_work_that_waits_has_one_worker_started_and_then_the_others() -> None:
+    policy = asleep()
+    policy.work_waits(20.0)
+    assert policy.take_commands() == [do.Watch(on=False), do.StartWorker(3, 1, first=False)]
+    policy.work_waits(20.0)
+    policy.tick(20.0)
+    assert policy.take_commands() == []
+    policy.worker_ready(3, 21.0)
+    assert policy.take_commands() == [do.Serve(3), do.StartWorker(4, 1, first=False)]
+
+
+def test_one_that_stayed_and_has_something_to_do_calls_the_others() -> None:
+    policy = serving_with(3, min_workers=1)
+    for worker in (1, 2, 3):
+        policy.worker_idle(worker, 1.0)
+    policy.take_commands()
+    policy.worker_busy(3, 2.0)
+    assert policy.take_commands() == [
+        do.StartWorker(4, 1, first=False),
+        do.StartWorker(5, 1, first=False),
+    ]
+
+
+def test_while_all_are_awake_work_that_waits_is_no_news() -> None:
+    policy = serving()
+    policy.work_waits(1.0)
+    assert policy.take_commands() == []
+
+
+def test_one_that_stays_is_replaced_when_it_dies() -> None:
+    policy = serving_with(2, min_workers=1)
+    for worker in (1, 2):
+        policy.worker_idle(worker, 1.0)
+    policy.take_commands()
+    policy.worker_exited(2, -9, 100.0)
+    assert policy.take_commands() == [do.StartWorker(3, 1, first=False)]
+
+
+def test_a_reload_wakes_everybody() -> None:
+    policy = asleep()
+    policy.reload_requested(20.0)
+    policy.worker_ready(3, 20.0)
+    policy.worker_ready(4, 20.0)
+    expected = [do.Watch(on=False), do.Prefer(2), do.Serve(3), do.Serve(4), do.Promoted(2)]
+    assert policy.take_commands()[-5:] == expected
+    assert not policy.is_asleep
+
+
+def test_a_reload_waits_for_those_who_leave_because_they_were_idle() -> None:
+    # They may still accept.
+    policy = serving_with(2, min_workers=1)
+    for worker in (1, 2):
+        policy.worker_idle(worker, 1.0)
+    policy.reload_requested(2.0)
+    for worker in (3, 4):
+        policy.worker_ready(worker, 2.0)
+    assert do.Promoted(2) not in policy.take_commands()
+    policy.worker_quiet(1, 3.0)
+    policy.worker_quiet(2, 3.0)
+    assert policy.take_commands() == [do.Promoted(2)]
+
+
+# Blocked workers.
+
+
+def test_workers_are_asked_whether_their_loops_turn() -> None:
+    policy = serving_with(blocked=BLOCKED_TIMEOUT)
+    assert policy.next_tick() == ASK_EVERY
+    policy.tick(ASK_EVERY)
+    assert policy.take_commands() == [do.Ask(1), do.Ask(2)]
+    assert policy.next_tick() == 2 * ASK_EVERY
+
+
+def test_a_worker_that_does_not_answer_for_too_long_is_killed() -> None:
+    policy, now = serving_with(blocked=BLOCKED_TIMEOUT), 0.0
+    while now < BLOCKED_TIMEOUT:
+        now += ASK_EVERY
+        policy.tick(now)
+        policy.worker_answered(2, now)
+    assert do.Kill not in {type(command) for command in policy.take_commands()}
+    policy.tick(now + ASK_EVERY)
+    assert policy.take_commands() == [
+        do.Kill(1, "its loop has stood for 65 s"),
+        do.Ask(1),
+        do.Ask(2),
+    ]
+
+
+def test_an_answer_of_nobody_changes_nothing() -> None:
+    policy = serving_with(blocked=BLOCKED_TIMEOUT)
+    policy.worker_answered(404, 1.0)
+    assert policy.take_commands() == []
+
+
+def test_without_a_limit_nobody_is_asked() -> None:
+    policy = serving()
+    assert policy.next_tick() is None
+    policy.tick(1000.0)
+    assert policy.take_commands() == []
+
+
+def test_who_is_starting_or_leaving_is_not_asked() -> None:
+    policy = serving_with(blocked=BLOCKED_TIMEOUT)
+    policy.worker_exited(1, -9, 1.0)
+    policy.stop_requested(1.0)
+    policy.take_commands()
+    policy.tick(DRAIN_TIMEOUT)
+    assert do.Ask not in {type(command) for command in policy.take_commands()}
 
 
 # Stop.
@@ -472,12 +851,15 @@ def test_a_stop_is_one_stop() -> None:
 
 def test_after_a_stop_nothing_is_started() -> None:
     policy = serving()
-    for worker in (1, 2):
-        policy.worker_exited(worker, 1, 1.0)
+    policy.worker_exited(1, 1, 1.0)
+    policy.worker_exited(2, 1, 1.0)
     policy.take_commands()
     policy.stop_requested(1.0)
+    policy.connections_closed()
     policy.worker_exited(3, 1, 1.0)
     policy.reload_requested(2.0)
+    policy.worker_retiring(4, 2.0)
+    policy.work_waits(2.0)
     policy.tick(99.0)
     assert [c for c in policy.take_commands() if isinstance(c, do.StartWorker)] == []
 
@@ -551,12 +933,55 @@ def test_a_stop_gives_no_more_time_to_who_was_draining_already() -> None:
 
 
 def test_without_workers_a_stop_is_the_end() -> None:
-    policy = one_worker_whose_replacement_was_just_started()
+    policy = starting()
+    policy.worker_exited(1, 1, 100.0)
     policy.worker_exited(2, 1, 100.0)
-    policy.worker_exited(3, 1, 100.0)
-    policy.take_commands()
+    assert policy.take_commands()[-1] == do.Exit(1)
     policy.stop_requested(100.0)
-    assert policy.take_commands() == [do.CloseConnections(), do.Exit(0)]
+    assert policy.take_commands() == []
+
+
+def test_close_events_have_a_worker_started_if_there_is_none() -> None:
+    # C27: they are dispatched before the server leaves, also when it slept or has just crashed.
+    policy = asleep()
+    policy.stop_requested(100.0)
+    assert policy.take_commands() == [do.CloseConnections(), do.StartWorker(3, 1, first=False)]
+    policy.worker_ready(3, 101.0)
+    assert policy.take_commands() == []
+    policy.connections_closed()
+    assert policy.take_commands() == [do.Prefer(2), do.Drain(3)]
+    policy.worker_exited(3, 0, 102.0)
+    assert policy.take_commands() == [do.Exit(0)]
+
+
+def test_a_worker_for_close_events_is_not_waited_for_if_there_are_none() -> None:
+    policy = asleep()
+    policy.stop_requested(100.0)
+    policy.take_commands()
+    policy.connections_closed()
+    assert policy.take_commands() == [do.Prefer(2), do.Kill(3)]
+
+
+def test_a_worker_that_dies_of_a_close_event_is_replaced_a_few_times() -> None:
+    policy = serving(1)
+    policy.stop_requested(1.0)
+    policy.take_commands()
+    for worker in range(1, 5):
+        policy.worker_exited(worker, -9, 1.0)
+        commands = policy.take_commands()
+        assert commands == (
+            [do.StartWorker(worker + 1, 1, first=False)] if worker < 4 else [do.Exit(0)]
+        )
+
+
+def test_close_events_have_the_time_of_a_drain() -> None:
+    policy = asleep()
+    policy.stop_requested(100.0)
+    policy.take_commands()
+    policy.worker_ready(3, 101.0)
+    assert policy.next_tick() == 100.0 + DRAIN_TIMEOUT
+    policy.tick(100.0 + DRAIN_TIMEOUT)
+    assert policy.take_commands() == [do.Kill(3)]
 
 
 def test_without_a_stop_it_means_nothing_that_there_are_no_connections() -> None:
@@ -626,15 +1051,19 @@ class Seen:
     """A worker process, seen from outside."""
 
     generation: int
+    spare: bool
     is_ready: bool = False
     accepts: bool = False
     is_retired: bool = False  # told to leave, one way or another
+    is_retiring: bool = False  # has asked to be replaced
 
 
 class PolicyMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.policy = new_policy(WORKERS)
+        self.spares = 0
+        self.min_workers = WORKERS
         self.now = 0.0
         self.alive: dict[int, Seen] = {}
         self.last_worker = 0
@@ -642,11 +1071,17 @@ class PolicyMachine(RuleBasedStateMachine):
         self.activated: set[int] = set()  # generations whose first worker became ready
         self.failed: set[int] = set()
         self.restarts: list[tuple[float, int]] = []
-        self.is_stopping = self.are_connections_closed = False
+        self.is_watching = self.has_keeper = True
+        self.is_stopping = self.are_connections_closed = self.has_nothing = False
         self.exits: list[int] = []
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(spares=st.sampled_from([0, 1, 2]), min_workers=st.sampled_from([0, 1, WORKERS]))
+    def start(self, spares: int, min_workers: int) -> None:
+        self.spares, self.min_workers, self.is_watching = spares, min_workers, False
+        self.policy = new_policy(
+            WORKERS, min_workers=min_workers, spares=spares, blocked=BLOCKED_TIMEOUT
+        )
+        self.policy.keeper_started(self.now)
         self.reload()
 
     def some(self, data: st.DataObject) -> int:
@@ -660,22 +1095,24 @@ class PolicyMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
     def ready(self, data: st.DataObject) -> None:
-        waiting = [number for number, seen in self.alive.items() if not seen.is_ready]
-        if waiting:
-            worker = data.draw(st.sampled_from(waiting))
-            self.alive[worker].is_ready = True
-            self.policy.worker_ready(worker, self.now)
-            self.run()
-            self.activated.add(self.alive[worker].generation)
+        if waiting := self.not_ready():
+            self.become_ready(data.draw(st.sampled_from(waiting)))
 
     @precondition(lambda self: self.alive)
     @rule()
     def all_ready(self) -> None:
-        while waiting := [number for number, seen in self.alive.items() if not seen.is_ready]:
-            self.alive[waiting[0]].is_ready = True
-            self.policy.worker_ready(waiting[0], self.now)
-            self.run()
-            self.activated.add(self.alive[waiting[0]].generation)
+        while waiting := self.not_ready():
+            self.become_ready(waiting[0])
+
+    def not_ready(self) -> list[int]:
+        return [number for number, seen in self.alive.items() if not seen.is_ready]
+
+    def become_ready(self, worker: int) -> None:
+        seen = self.alive[worker]
+        seen.is_ready = True
+        self.policy.worker_ready(worker, self.now)
+        self.run()
+        self.activated.add(seen.generation)
 
     @precondition(lambda self: self.alive and self.serving)
     @rule(data=st.data())
@@ -686,7 +1123,9 @@ class PolicyMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.alive)
     @rule(data=st.data(), status=st.sampled_from([0, 1, -9]))
     def exit(self, data: st.DataObject, status: int) -> None:
-        worker = self.some(data)
+        self.bury(self.some(data), status)
+
+    def bury(self, worker: int, status: int) -> None:
         del self.alive[worker]
         self.policy.worker_exited(worker, status, self.now)
         self.run(restarts=True)
@@ -708,9 +1147,46 @@ class PolicyMachine(RuleBasedStateMachine):
         self.policy.worker_broken(worker)
         assert self.policy.take_commands() == [do.Kill(worker)]
 
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def retiring(self, data: st.DataObject) -> None:
+        worker = self.some(data)
+        seen = self.alive[worker]
+        seen.is_retiring |= seen.accepts and not seen.is_retired
+        self.policy.worker_retiring(worker, self.now)
+        self.run()
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def idle(self, data: st.DataObject) -> None:
+        self.policy.worker_idle(self.some(data), self.now)
+        self.run()
+
+    @rule()
+    def all_idle(self) -> None:
+        for worker in sorted(self.alive):
+            self.policy.worker_idle(worker, self.now)
+            self.run()
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def busy(self, data: st.DataObject) -> None:
+        self.policy.worker_busy(self.some(data), self.now)
+        self.run()
+
+    @rule()
+    def work_waits(self) -> None:
+        self.policy.work_waits(self.now)
+        self.run()
+        # Whatever waits, somebody comes.
+        if self.serving and not self.is_stopping and not self.exits:
+            assert not self.policy.is_asleep
+
     @rule()
     def another_keeper(self) -> None:
-        self.policy.keeper_started()
+        self.has_keeper = False
+        self.are_connections_closed |= self.is_stopping
+        self.policy.keeper_exited(self.now)
         self.run()
 
     @rule(seconds=st.sampled_from([0.0, 0.05, 0.5, 4.0, 11.0, 2 * DRAIN_TIMEOUT]))
@@ -721,16 +1197,22 @@ class PolicyMachine(RuleBasedStateMachine):
         when = self.policy.next_tick()
         assert when is None or when > self.now
 
+    @rule()
+    def all_answer(self) -> None:
+        for worker in sorted(self.alive):
+            self.policy.worker_answered(worker, self.now)
+
     @precondition(lambda self: self.serving > 2)
     @rule()
     def stop(self) -> None:
         self.is_stopping = True
+        self.are_connections_closed |= not self.has_keeper
         self.policy.stop_requested(self.now)
         self.run()
 
     @rule()
     def connections_closed(self) -> None:
-        self.are_connections_closed = self.is_stopping
+        self.are_connections_closed |= self.is_stopping
         self.policy.connections_closed()
         self.run()
 
@@ -745,42 +1227,71 @@ class PolicyMachine(RuleBasedStateMachine):
 
     def follow(self, command: do.Command) -> None:
         match command:
-            case do.StartWorker(worker, generation, first):
-                assert not self.is_stopping
+            case do.StartWorker(worker, generation, first, spare):
                 assert worker > self.last_worker
                 assert first == (generation not in self.activated and not self.is_ready(generation))
+                assert not (spare and (first or generation != self.serving))
+                # During a stop only one, for close events.
+                assert not self.is_stopping or not (
+                    self.are_connections_closed or first or spare or self.of(generation)
+                )
                 self.last_worker = worker
-                self.alive[worker] = Seen(generation)
+                self.alive[worker] = Seen(generation, spare)
             case do.Serve(worker):
                 seen = self.alive[worker]
                 assert seen.is_ready
                 assert not seen.is_retired
                 assert seen.generation == self.serving
                 assert not self.is_stopping
-                seen.accepts = True
+                seen.accepts, seen.spare = True, False
             case do.Prefer(generation):
                 assert generation >= self.serving
                 assert generation not in self.failed
                 # At the very end, a generation that will never be.
                 self.serving = self.serving if self.are_connections_closed else generation
+            case do.Ask(worker):
+                assert self.alive[worker].is_ready
+            case do.Watch(on):
+                assert self.min_workers == 0
+                assert on != self.is_watching
+                self.is_watching = on
+            case do.StartKeeper():
+                assert not self.has_keeper
+                assert not self.is_stopping
+                self.has_keeper = True
+                self.policy.keeper_started(self.now)
+                connected = [c for c in self.policy.take_commands() if isinstance(c, do.Connect)]
+                # And those that are about to start: the shell starts them with it.
+                assert {each.worker for each in connected} >= set(self.alive)
             case _:
                 self.follow_the_end(command)
 
+    def of(self, generation: int) -> list[Seen]:
+        return [seen for seen in self.alive.values() if seen.generation == generation]
+
     def is_ready(self, generation: int) -> bool:
-        return any(s.is_ready for s in self.alive.values() if s.generation == generation)
+        return any(seen.is_ready for seen in self.of(generation))
 
     def follow_the_end(self, command: do.Command) -> None:
         match command:
+            case do.Retire(worker):
+                seen = self.alive[worker]
+                # Others serve in its place, or there is nothing to do.
+                others = [s for s in self.of(self.serving) if s.accepts and not s.is_retired]
+                assert self.policy.is_asleep or (seen.is_retiring and len(others) > WORKERS)
+                seen.is_retired = True
             case do.Drain(worker):
                 # The new one serves already, or there is nothing left to serve.
                 seen = self.alive[worker]
-                assert seen.generation < self.serving or self.are_connections_closed
+                is_old = seen.generation < self.serving
+                assert is_old or seen.is_retired or self.are_connections_closed
                 seen.is_retired = True
-            case do.Kill(worker):
+            case do.Kill(worker, why):
                 # Of those that serve, none is killed but at the end of its time.
                 seen = self.alive[worker]
-                assert seen.is_retired or not seen.accepts or self.is_stopping
-                seen.is_retired = True
+                assert seen.is_retired or not seen.accepts or self.is_stopping or "stood" in why
+                # One that ran out of time may say that it is ready before the signal reaches it.
+                seen.is_retired = seen.is_retired or not (seen.accepts or why)
             case do.Quiesce(worker):
                 assert self.is_stopping
                 self.alive[worker].accepts = False
@@ -792,10 +1303,11 @@ class PolicyMachine(RuleBasedStateMachine):
             case do.GenerationFailed(generation):
                 assert generation > self.serving or self.is_stopping
                 self.failed.add(generation)
+                self.has_nothing |= not (self.serving or self.is_stopping)
             case do.Exit(status):
                 assert self.alive == {}
                 # 1 only if it leaves by itself, since its first generation was given up.
-                assert status == (0 if self.serving or self.is_stopping else 1)
+                assert status == self.has_nothing
                 self.exits.append(status)
 
     # What always holds.
@@ -810,14 +1322,14 @@ class PolicyMachine(RuleBasedStateMachine):
     @invariant()
     def no_more_workers_than_wanted(self) -> None:
         for generation in {seen.generation for seen in self.alive.values()}:
-            alive = [seen for seen in self.alive.values() if seen.generation == generation]
-            assert len([seen for seen in alive if not seen.is_retired]) <= WORKERS
+            alive = [s for s in self.of(generation) if not (s.is_retired or s.is_retiring)]
+            assert len(alive) <= WORKERS + self.spares
 
     @invariant()
     def no_tight_loop(self) -> None:
         for generation in {generation for _, generation in self.restarts}:
             since = [t for t, g in self.restarts if g == generation and t > self.now - 1]
-            assert len(since) <= 7 * WORKERS
+            assert len(since) <= 7 * (WORKERS + self.spares)
 
     @invariant()
     def all_children_are_known(self) -> None:
@@ -825,20 +1337,33 @@ class PolicyMachine(RuleBasedStateMachine):
         for child in self.policy.children:
             assert child.state is not ChildState.SERVING or self.alive[child.worker].is_ready
 
+    @invariant()
+    def requests_are_looked_for_when_nobody_accepts_them(self) -> None:
+        is_over = self.is_stopping or self.exits
+        assert is_over or self.is_watching == (self.policy.is_asleep and not self.min_workers)
+
     def teardown(self) -> None:
         """Whatever has happened: all that should serve comes back, and the end is an end."""
         if self.serving and not self.is_stopping and not self.exits:
+            self.all_answer()
+            self.work_waits()
             self.now += BACK_OFF_MOST + 1
             self.policy.tick(self.now)
             self.run()
-            present = [c for c in self.policy.children if c.generation == self.serving]
-            assert len(present) == WORKERS
+            for worker, seen in sorted(self.alive.items()):
+                if seen.is_retired or not seen.is_ready:
+                    self.bury(worker, -9)
+            self.now += BACK_OFF_MOST + 1
+            self.policy.tick(self.now)
+            self.run()
+            self.all_ready()
+            present = [s for s in self.of(self.serving) if not s.is_retired]
+            assert len([s for s in present if s.accepts]) == WORKERS
+            assert len([s for s in present if s.spare]) == self.spares
         self.stop()
         self.connections_closed()
         for worker in sorted(self.alive):
-            del self.alive[worker]
-            self.policy.worker_exited(worker, 0, self.now)
-            self.run()
+            self.bury(worker, 0)
         assert len(self.exits) == 1
 
 

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from holdfast.config import KeeperSettings, WorkerSettings
-from holdfast.supervisor import policy as do
+from holdfast.supervisor import commands as do
 from holdfast.supervisor.children import (
     KeeperProcess,
     WorkerProcess,
@@ -24,6 +24,8 @@ from holdfast.supervisor.children import (
     start_worker,
 )
 from holdfast.supervisor.control_socket import ControlSocket
+from holdfast.supervisor.plan import Plan
+from holdfast.supervisor.policy import Policy
 from holdfast.supervisor.watch import reload_on_change
 from holdfast.wire import control
 
@@ -60,12 +62,19 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._workers: dict[int, WorkerProcess] = {}
         # Unique over restarts of the server within a second, for connection ids.
-        self._policy = do.Policy(
-            workers=settings.workers,
-            drain_timeout=settings.drain_timeout,
+        self._policy = Policy(
+            Plan(
+                workers=settings.workers,
+                min_workers=settings.workers,
+                spares=0,
+                start_timeout=120.0,
+                drain_timeout=settings.drain_timeout,
+                blocked_timeout=0.0,
+            ),
             first_worker=int(time.time()),
         )
         self._keeper = self._start_keeper()
+        self._policy.keeper_started(self._loop.time())
         self._control = ControlSocket(settings.port, self._answer)
         # Who asked for a reload, by the generation that will be the answer.
         self._reloads: dict[int, list[asyncio.Future[dict[str, Any]]]] = {}
@@ -203,7 +212,7 @@ class Supervisor:
         self._keeper.link.close()
         self._keeper = self._start_keeper()
         # The workers leave by themselves when their links to the old keeper end.
-        self._policy.keeper_started()
+        self._policy.keeper_started(self._loop.time())
 
     def _start_worker(self, command: do.StartWorker) -> None:
         settings = self._settings
