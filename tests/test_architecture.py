@@ -39,8 +39,8 @@ DOORS: dict[str, set[str]] = {
     "supervisor": {"config", "wire", "links"},
     # wire and keeper: direct mode joins the same ledger and the same records in memory.
     "hosts": {"core", "config", "broadcast", "framing", "keeper", "wire"},
-    # hosts: the client for tests drives an application through the direct host.
-    "testing": {"core", "config", "wire", "broadcast", "keeper", "hosts"},
+    # The test kit joins the same parts as the processes do, in memory. framing: the 101.
+    "testing": {"core", "config", "wire", "broadcast", "framing", "keeper", "hosts", "worker"},
     # wire: `holdfast reload` and its like talk to a running supervisor.
     "cli": {"config", "supervisor", "wire"},
     "__main__": {"cli"},
@@ -53,8 +53,14 @@ PURE_FILES = {
     "broadcast/subscriptions.py",
     "keeper/commands.py",
     "keeper/connection.py",
+    "keeper/exchange.py",
     "keeper/ledger.py",
     "keeper/mailbox.py",
+    "keeper/staff.py",
+    "keeper/worker.py",
+    "supervisor/back_off.py",
+    "supervisor/commands.py",
+    "supervisor/plan.py",
     "supervisor/policy.py",
 }
 IO_MODULES = {

@@ -54,6 +54,17 @@ def test_what_a_client_may_take_of_the_keeper_is_limited_by_default() -> None:
 def test_what_a_worker_may_take_is_limited_by_default() -> None:
     assert WORKER.drain_timeout == WORKER.lifecycle_timeout == WORKER.request_timeout == 30.0
     assert (WORKER.keep_alive, WORKER.develop) == (5.0, False)
+    assert WORKER.max_body == 16 * 1024 * 1024
+
+
+def test_only_proxies_on_this_machine_are_believed_by_default() -> None:
+    assert WORKER.forwarded_allow_ips == "127.0.0.1,::1"
+
+
+def test_what_the_server_is_told_of_requests_has_the_defaults_of_its_workers() -> None:
+    server = ServerSettings("chat:app")
+    for name in ("max_body", "request_timeout", "forwarded_allow_ips"):
+        assert getattr(server, name) == getattr(WORKER, name)
 
 
 def test_a_process_does_not_start_with_settings_it_does_not_know() -> None:

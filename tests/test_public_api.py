@@ -52,3 +52,37 @@ def test_nothing_leaks_that_is_not_listed() -> None:
         and name != "annotations"
     }
     assert leaked == set()
+
+
+# What these classes have on the web platform, spelled as here; and what holdfast added.
+STANDARD: dict[type, tuple[set[str], set[str]]] = {
+    holdfast.InstallEvent: ({"type", "wait_until"}, {"is_settled"}),
+    holdfast.FetchEvent: (
+        {"request", "respond_with", "type", "wait_until"},
+        {"is_settled", "set_cookie", "upgrade_websocket"},
+    ),
+    holdfast.MessageEvent: ({"data", "type", "wait_until"}, {"channel", "is_settled"}),
+    holdfast.BroadcastChannel: (
+        {"add_event_listener", "close", "name", "post_message", "remove_event_listener"},
+        {"closed", "on"},
+    ),
+    holdfast.Clients: ({"get", "match_all"}, set()),
+}
+FOR_HOSTS = {"answer", "decision", "failures", "set_cookies"}
+FOR_HOSTS |= {"lose", "receive", "wake_iterations"}
+
+
+@pytest.mark.parametrize("kind", STANDARD)
+def test_what_was_added_to_a_class_of_the_web_platform_is_known_and_little(kind: type) -> None:
+    # A59 and A61 are different: the model adds upgrade_websocket and nothing else. What has no
+    # model on the web platform (connections, their events) has classes of its own here too.
+    names = {name for name in dir(kind) if not name.startswith("_")} - FOR_HOSTS
+    standard, added = STANDARD[kind]
+    assert names == standard | added
+
+
+def test_a_connection_is_no_client_and_its_events_are_no_message_events() -> None:
+    # A59.
+    assert holdfast.Connection.__mro__ == (holdfast.Connection, object)
+    for event in (holdfast.WebSocketMessageEvent, holdfast.WebSocketCloseEvent):
+        assert event.__mro__ == (event, holdfast.ExtendableEvent, object)

@@ -25,8 +25,28 @@ class ServerSettings:
     port: int = 7777
     workers: int = 2
     drain_timeout: float = 30.0
+    # How many workers stay when none has anything to do; None for all.
+    min_workers: int | None = None
+    # After how long without anything to do those who are too many leave; 0 for never.
+    idle_timeout: float = 60.0
+    # Workers that are loaded and wait to take the place of another. None: one if there is only one
+    # worker, whose death would mean a process start for everybody; else the others take over.
+    spares: int | None = None
+    # How long a worker may take to import the application and start it.
+    start_timeout: float = 120.0
+    # How long the listeners of one WebSocket event may take; then they are cancelled. A worker whose
+    # loop stands for longer is killed. 0 for ever.
+    event_timeout: float = 60.0
+    # A worker is replaced, without anybody noticing, after so many events and requests, or when it
+    # takes so much memory (bytes); 0 for never.
+    max_events: int = 0
+    max_rss: int = 0
     develop: bool = False
     watch: tuple[str, ...] = ()
+    # For the workers, who have the reasons.
+    max_body: int = 16 * 1024 * 1024
+    request_timeout: float = 30.0
+    forwarded_allow_ips: str = "127.0.0.1,::1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +76,36 @@ class WorkerSettings:
     control_fd: int
     stream_fd: int
     handover_fd: int
-    listen_fd: int
+    listen_fd: int  # -1: accept nothing
     worker: int
     generation: int
     application: str
     # The first worker of a generation runs install and activate.
     first: bool
+    # A spare takes nothing before it is told to serve.
+    spare: bool = False
     develop: bool = False
     # uvicorn's default is 5 s as well.
     keep_alive: float = 5.0
     drain_timeout: float = 30.0
+    # For these, see ServerSettings.
+    event_timeout: float = 60.0
+    idle_timeout: float = 0.0
+    max_events: int = 0
+    max_rss: int = 0
     # What install and activate may take; browsers give a service worker minutes, a deploy
     # should know sooner.
     lifecycle_timeout: float = 30.0
-    # How long listeners may take to answer a request.
+    # How long listeners may take to answer a request, reading its body included; 0 for ever. What
+    # proxies and browsers wait for an answer is 60 s and more: by then nobody knows why.
     request_timeout: float = 30.0
+    # What the body of one request may have; over it: 413. Most applications read it into memory,
+    # once per request that runs. uvicorn knows no limit, nginx takes 1 MiB, aiohttp 1 MiB, Bun
+    # 128 MiB. This is a photograph from a telephone, with room to spare.
+    max_body: int = 16 * 1024 * 1024
+    # Whose X-Forwarded-For and X-Forwarded-Proto to believe: addresses and networks, with commas
+    # between them; "*" for everybody's. uvicorn's default: proxies on this machine.
+    forwarded_allow_ips: str = "127.0.0.1,::1"
 
 
 def to_json(settings: ServerSettings | KeeperSettings | WorkerSettings) -> str:

@@ -13,6 +13,7 @@ from holdfast.core.events import WebSocketCloseEvent, WebSocketMessageEvent
 from holdfast.core.http import Request
 from holdfast.core.listeners import Listener
 from holdfast.core.ports import About, Found
+from holdfast.hosts.forms import parse_multipart
 from holdfast.wire.codec import decode_about, decode_plain, encode_plain
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class FakeHost:
         self.listening: list[str] = []
         self.connections: dict[int, Found] = {}
         self.looked_up: list[list[int]] = []
+        self.limits: list[int] = []
         self.spawned: list[Coroutine[Any, Any, None]] = []
         self._last_serial = 0
 
@@ -165,9 +167,11 @@ class FakeHost:
         return f"id-{serial}"
 
     def serial(self, connection_id: str) -> int | None:
-        return int(connection_id[3:]) if connection_id.startswith("id-") else None
+        name, _, serial = connection_id.partition("id-")
+        return int(serial) if not name and serial.isdecimal() else None
 
     async def search(self, channel: str | None, limit: int) -> list[int]:
+        self.limits.append(limit)
         found = [
             serial
             for serial, connection in self.connections.items()
@@ -186,9 +190,12 @@ class FakeHost:
         self.listening.remove(channel)
 
     async def parse_multipart(self, content_type: str, body: AsyncIterable[bytes]) -> FormData:
-        raise NotImplementedError
+        return await parse_multipart(content_type, body)
 
     async def read_file(self, file: FileBody) -> AsyncGenerator[bytes, None]:
+        """Every file contains its path, but those whose name begins with "missing"."""
+        if file.path.name.startswith("missing"):
+            raise FileNotFoundError(str(file.path))
         yield str(file.path).encode()
 
     def about(self, encoded: bytes) -> About:

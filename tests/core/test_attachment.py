@@ -225,6 +225,8 @@ def test_what_would_not_survive_is_refused_by_its_path(value: object, path: str)
     with pytest.raises(AttachmentError) as caught:
         attachment.changed(encode_plain, 2**20)
     assert caught.value.path == path
+    # What the encoder had to say would only be in the way, in every log.
+    assert caught.value.__suppress_context__
 
 
 @pytest.mark.parametrize(

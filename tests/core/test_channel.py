@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from contextvars import copy_context
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -124,6 +126,7 @@ def test_text_and_bytes_are_published_as_they_are(
 def test_other_plain_data_is_published_as_json(
     outbox: FakeOutbox, message: object, published: str
 ) -> None:
+    # A76 is different: there, connections get nothing of it.
     LOBBY.post_message(message)
     assert outbox.entries == [("publish_json", "lobby", published, 0, 0)]
 
@@ -149,7 +152,7 @@ def test_other_plain_data_is_published_as_json(
 def test_what_cannot_be_carried_is_refused_and_nothing_is_published(
     outbox: FakeOutbox, message: object, error: type[Exception]
 ) -> None:
-    # A65 is different in JavaScript: there nobody learns of it but the receivers.
+    # A65 is different: there, nobody learns of it but the receivers.
     with pytest.raises(error):
         LOBBY.post_message(message)
     assert outbox.entries == []
@@ -236,8 +239,10 @@ def test_only_a_connection_can_be_left_out(outbox: FakeOutbox) -> None:
 
 
 @pytest.fixture
-def host(outbox: FakeOutbox) -> Iterator[FakeHost]:
+def host(outbox: FakeOutbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHost]:
     """A host that delivers to the channels of this process; an event of it runs."""
+    # Applications that other tests have imported listen as well.
+    monkeypatch.setattr(channels, "_listening", {})
     channels.attach(outbox.host)
     yield outbox.host
     channels.detach(outbox.host)
@@ -267,6 +272,9 @@ def test_a_listener_hears_what_others_post(host: FakeHost, kitchen: BroadcastCha
     assert host.run_spawned() == []
     assert [event.data for event in heard] == ["soup", b"salt", {"n": 1}]
     assert [event.channel for event in heard] == [kitchen] * 3
+    # A68: what is handed out is not published again.
+    assert host.commits == [[], [], []]
+    assert host.leaving == []
 
 
 def test_a_channel_does_not_hear_itself(host: FakeHost, kitchen: BroadcastChannel) -> None:
@@ -411,6 +419,57 @@ def test_a_channel_has_two_events(kitchen: BroadcastChannel) -> None:
     with pytest.raises(TypeError, match="a listener is callable"):
         kitchen.add_event_listener("message", 5)
     assert kitchen.number == 0
+
+
+@pytest.mark.parametrize("type", [None, 5, b"message", ["message"], print])
+def test_an_event_of_a_channel_is_named_by_text(kitchen: BroadcastChannel, type: Any) -> None:
+    words = "^the type of an event is a str, not "
+    for call in (kitchen.add_event_listener, kitchen.remove_event_listener):
+        with pytest.raises(TypeError, match=words):
+            call(type, print)
+    with pytest.raises(TypeError, match=words):
+        kitchen.on(type)
+    assert kitchen.number == 0
+
+
+def test_a_decorator_of_an_event_that_a_channel_has_not_is_noticed_at_once(
+    kitchen: BroadcastChannel,
+) -> None:
+    with pytest.raises(ValueError, match="no event 'close' of a channel"):
+        kitchen.on("close")  # type: ignore[call-overload]
+
+
+def test_a_channel_that_only_posts_is_kept_by_nobody(host: FakeHost, outbox: FakeOutbox) -> None:
+    # A73 is different: there, each one that was ever made hears everything, and is never freed.
+    channel = BroadcastChannel("kitchen")
+    channel.post_message("soup")
+    assert host.listening == []
+    gone = weakref.ref(channel)
+    del channel
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_channel_that_listens_is_kept_until_it_is_closed(host: FakeHost) -> None:
+    # A73.
+    heard: list[object] = []
+
+    def make() -> weakref.ref[BroadcastChannel]:
+        channel = BroadcastChannel("kitchen")
+        channel.on("message")(lambda event: heard.append(event.data))
+        return weakref.ref(channel)
+
+    ref = make()
+    gc.collect()
+    post(host, "soup")
+    host.run_spawned()
+    assert heard == ["soup"]
+    channel = ref()
+    assert channel is not None
+    channel.close()
+    del channel
+    gc.collect()
+    assert ref() is None
 
 
 # -- iterating

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import re
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from holdfast.core.clients import PAGE, Clients
+from holdfast.core.clients import MOST, PAGE, Clients, FoundConnection
 from holdfast.core.errors import AttachmentError, NotInsideHoldfast
 from holdfast.core.outbox import current_outbox
 from holdfast.core.ports import About, Found
@@ -76,6 +77,14 @@ def test_an_id_is_a_str(outbox: FakeOutbox) -> None:
         run(CLIENTS.get(3))  # type: ignore[arg-type]
 
 
+def test_clients_are_found_and_nothing_else_is_done_with_them() -> None:
+    # A55 is different: there, nothing is ever found. A58 is different: what a server cannot do,
+    # such as to open a window, has no stub that warns, but no name.
+    assert {name for name in dir(Clients) if not name.startswith("_")} == {"get", "match_all"}
+    names = ("post_message", "focus", "navigate", "frame_type", "type")
+    assert not any(hasattr(FoundConnection, name) for name in names)
+
+
 # -- match_all
 
 
@@ -107,6 +116,15 @@ def test_at_most_as_many_as_wanted(outbox: FakeOutbox) -> None:
     assert match_all(channel="lobby", limit=1) == [1]
 
 
+@pytest.mark.parametrize("limit", [MOST, MOST + 1, 2**64 - 1, 2**64, 10**1000])
+def test_a_limit_beyond_all_measure_is_one_that_every_part_takes(
+    outbox: FakeOutbox, limit: int
+) -> None:
+    # Beyond 64 bits it would not go over the wire, and from 63 on it ended the keeper.
+    assert match_all(limit=limit) == [1, 2, 3]
+    assert outbox.host.limits == [MOST]
+
+
 def test_many_are_asked_for_in_pages(outbox: FakeOutbox) -> None:
     for serial in range(4, PAGE + 10):
         add(outbox.host, serial)
@@ -119,6 +137,7 @@ def test_many_are_asked_for_in_pages(outbox: FakeOutbox) -> None:
     [
         ({"type": "socket"}, ValueError, "no type 'socket'"),
         ({"type": 5}, ValueError, "no type 5"),
+        ({"type": ["websocket"]}, ValueError, "no type ['websocket']"),
         ({"channel": 5}, TypeError, "a channel name is a str"),
         ({"channel": ""}, ValueError, "at least one character"),
         ({"channel": "\ud800"}, ValueError, "lone surrogate"),
@@ -130,7 +149,7 @@ def test_many_are_asked_for_in_pages(outbox: FakeOutbox) -> None:
 def test_a_wrong_argument_is_refused_where_it_is_given(
     outbox: FakeOutbox, arguments: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=re.escape(words)):
         run(CLIENTS.match_all(**arguments))
     assert outbox.host.looked_up == []
 

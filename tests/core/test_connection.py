@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from enum import Enum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import Any
 
 import pytest
@@ -91,6 +91,36 @@ def test_a_handle_has_room_for_nothing_else() -> None:
     assert not hasattr(Scene().connection, "__dict__")
 
 
+def test_a_connection_has_this_and_nothing_more() -> None:
+    # A37, A38 are different: this is no Client, it has data and channels that can be looked at.
+    # Still there is no ready state, no buffered amount and no ping.
+    names = {name for name in dir(Connection) if not name.startswith("_")}
+    for_hosts = {"about", "attachment", "commit", "serial"}
+    assert names - for_hosts == {
+        "channels",
+        "close",
+        "closed",
+        "data",
+        "id",
+        "send",
+        "send_json",
+        "subprotocol",
+        "subscribe",
+        "unsubscribe",
+        "url",
+    }
+
+
+@pytest.mark.parametrize("name", ["id", "url", "subprotocol", "channels", "closed"])
+def test_what_a_connection_is_cannot_be_changed(name: str) -> None:
+    # A37.
+    connection = Scene().connection
+    before = getattr(connection, name)
+    with pytest.raises(AttributeError):
+        setattr(connection, name, "something else")
+    assert getattr(connection, name) == before
+
+
 # -- send
 
 
@@ -112,7 +142,7 @@ def test_a_handle_has_room_for_nothing_else() -> None:
     ],
 )
 def test_text_and_bytes_are_sent_as_plain_text_and_bytes(data: Any, sent: str | bytes) -> None:
-    # A38. A subclass would break the wire, and with it what other events had to say.
+    # A37. A subclass would break the wire, and with it what other events had to say.
     scene = Scene()
     scene.connection.send(data)
     assert scene.entries == [("send", 5, sent)]
@@ -220,6 +250,17 @@ def test_a_code_that_may_not_be_sent_is_refused_and_the_connection_stays_open(co
         scene.connection.close(code)
     assert scene.entries == []
     assert not scene.connection.closed
+
+
+class Code(IntEnum):
+    GOING_AWAY = 1001
+
+
+def test_a_code_named_by_an_enum_is_that_code() -> None:
+    scene = Scene()
+    scene.connection.close(Code.GOING_AWAY)
+    assert scene.entries == [("close", 5, 1001, "")]
+    assert type(scene.entries[0][2]) is int
 
 
 @pytest.mark.parametrize("code", [None, True, 1000.0, "1000", b"1000"])

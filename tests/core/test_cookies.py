@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -95,6 +95,60 @@ def test_a_name_that_is_not_a_token_is_refused(name: str) -> None:
         serialize_cookie(name, "1")
 
 
+@pytest.mark.parametrize("name", [5, None, b"a"])
+def test_a_name_that_is_no_text_is_refused(name: Any) -> None:
+    words = f"^the name of a cookie is of type str, not {type(name).__name__}$"
+    with pytest.raises(TypeError, match=words):
+        serialize_cookie(name, "1")
+    with pytest.raises(TypeError, match=words):
+        serialize_deletion(name)
+
+
+@pytest.mark.parametrize("value", [5, None, b"1", ["1"]])
+def test_a_value_that_is_no_text_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"^the value of cookie 'a' is of type str, not "):
+        serialize_cookie("a", value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_age": "60"}, "the max_age of cookie 'a' is of type int, not str"),
+        ({"max_age": 60.0}, "the max_age of cookie 'a' is of type int, not float"),
+        ({"max_age": True}, "the max_age of cookie 'a' is of type int, not bool"),
+        ({"expires": "tomorrow"}, "the expiry of cookie 'a' is of type datetime, not str"),
+        ({"expires": date(2030, 1, 1)}, "the expiry of cookie 'a' is of type datetime, not date"),
+        ({"path": 5}, "the path of cookie 'a' is of type str, not int"),
+        ({"domain": b"a"}, "the domain of cookie 'a' is of type str, not bytes"),
+    ],
+)
+def test_an_attribute_of_another_type_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=f"^{words}$"):
+        serialize_cookie("a", "1", **options)
+
+
+@pytest.mark.parametrize(
+    "expires",
+    [
+        datetime.max.replace(tzinfo=timezone(-timedelta(hours=1))),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+    ],
+)
+def test_an_expiry_in_a_year_that_no_date_has_is_refused(expires: datetime) -> None:
+    with pytest.raises(
+        ValueError, match=r"^the expiry of cookie 'a' is in no year from 1 to 9999$"
+    ):
+        serialize_cookie("a", "1", expires=expires)
+
+
+@pytest.mark.parametrize("attribute", ["path", "domain"])
+def test_an_attribute_that_browsers_would_ignore_for_its_length_is_refused(attribute: str) -> None:
+    longest: dict[str, Any] = {attribute: "/" * 1024 if attribute == "path" else "a" * 1024}
+    assert serialize_cookie("a", "1", **longest)
+    with pytest.raises(ValueError, match=f"^cookie 'a' cannot have the {attribute} "):
+        serialize_cookie("a", "1", **{attribute: longest[attribute] + "a"})
+
+
 @pytest.mark.parametrize("path", ["/\r\nX: y", "/;a", "/\0", "/\xe9", "/\x7f"])
 def test_a_path_that_could_become_another_attribute_or_header_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="cookie 'a' cannot have the path"):
@@ -123,9 +177,11 @@ def test_a_lone_surrogate_is_refused() -> None:
         serialize_cookie("a", "\ud800")
 
 
-def test_an_unknown_same_site_is_refused() -> None:
-    with pytest.raises(ValueError, match="same_site='Lax; Domain=x'"):
-        serialize_cookie("a", "1", same_site="Lax; Domain=x")  # type: ignore[arg-type]
+@pytest.mark.parametrize("same_site", ["Lax; Domain=x", "Lax", None, 5, ["lax"]])
+def test_an_unknown_same_site_is_refused(same_site: Any) -> None:
+    with pytest.raises(ValueError, match=r"^cookie 'a' cannot have same_site=") as caught:
+        serialize_cookie("a", "1", same_site=same_site)
+    assert repr(same_site) in str(caught.value)
 
 
 def test_a_cookie_for_all_sites_has_to_be_secure() -> None:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.dispatch import Failure, Suspended, begin, dispatch, dispatch_request
+from holdfast.core.dispatch import (
+    Failure,
+    Suspended,
+    Waiting,
+    begin,
+    dispatch,
+    dispatch_request,
+    first_step,
+)
 from holdfast.core.errors import AlreadyDecided, NotAnUpgradeRequest
 from holdfast.core.events import ExtendableEvent, FetchEvent, Upgrade, WebSocketUpgradeEvent
 from holdfast.core.http import Request, Response
@@ -17,17 +25,19 @@ from tests.core.fakes import (
     URL,
     FakeHost,
     Late,
+    close_event,
     handshake,
     listener,
     message_event,
+    outbox_of,
     run,
     suspend,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
-    from holdfast.core.scope import Listener
+    from holdfast.core.listeners import Listener
 
 EVENT = message_event(FakeHost())
 
@@ -69,10 +79,12 @@ def test_an_event_nobody_listens_to_succeeds() -> None:
     assert begin(EVENT, []) is None
 
 
-def test_a_listener_gets_the_event() -> None:
+@pytest.mark.parametrize("event", [EVENT, close_event(FakeHost())])
+def test_a_listener_gets_the_event(event: ExtendableEvent) -> None:
+    # A84.
     received: list[object] = []
-    assert begin(EVENT, [listener(received.append)]) is None
-    assert received == [EVENT]
+    assert begin(event, [listener(received.append)]) is None
+    assert received == [event]
 
 
 def test_listeners_run_in_order() -> None:
@@ -482,6 +494,76 @@ def test_all_listeners_run_before_a_later_response_is_waited_for() -> None:
     assert steps == ["second listener", "response"]
 
 
+def test_an_async_listener_may_wait_before_it_upgrades_and_go_on_after() -> None:
+    # A36 is different: there, whoever has waited is too late. A35: what keeps the event open is
+    # the listener that still runs.
+    event = fetch_event(upgradable=True)
+    host = outbox_of(event).host
+
+    async def upgrade(event: FetchEvent) -> None:
+        await suspend("who is it?")
+        connection = event.upgrade_websocket()
+        await suspend("what may they see?")
+        connection.subscribe("lobby")
+        event.wait_until(Late())
+
+    assert isinstance(answer(event, upgrade), Upgrade)
+    assert outbox_of(event).entries == [("subscribe", 1, "lobby")]
+    assert host.run_spawned() == []
+
+
+def test_a_host_can_see_an_upgrade_before_its_listener_goes_on() -> None:
+    # A27. What comes of it is decided when the listeners have returned: a listener that fails
+    # later leaves nothing to clean up (A31).
+    event = fetch_event(upgradable=True)
+    seen: list[object] = []
+
+    async def upgrade(event: FetchEvent) -> None:
+        connection = event.upgrade_websocket()
+        seen.append(event.decision)
+        await suspend(connection)
+        raise RuntimeError
+
+    steps = dispatch_request(event, [listener(upgrade)])
+    connection = steps.send(None)
+    assert seen == [event.decision]
+    assert isinstance(event.decision, Upgrade)
+    assert event.decision.connection is connection
+    with pytest.raises(StopIteration) as end:
+        steps.send(None)
+    assert isinstance(end.value.value, Failure)
+
+
+def test_an_event_is_open_until_its_later_response_has_come() -> None:
+    # A9.
+    event = fetch_event()
+
+    async def respond() -> Response:
+        await suspend()
+        event.wait_until(Late())
+        return Response("hi")
+
+    assert isinstance(answer(event, lambda event: event.respond_with(respond())), Response)
+    assert outbox_of(event).host.run_spawned() == []
+
+
+def test_work_that_raises_changes_nothing_of_the_response() -> None:
+    # A6.
+    event = fetch_event()
+    error = OSError("no database")
+
+    async def work() -> None:
+        await suspend()
+        raise error
+
+    def respond(event: FetchEvent) -> Response:
+        event.wait_until(work())
+        return Response("hi")
+
+    assert isinstance(answer(event, respond), Response)
+    assert outbox_of(event).host.run_spawned() == [error]
+
+
 def test_responding_and_returning_the_same_response_is_one_answer() -> None:
     response = Response("hi")
 
@@ -621,3 +703,82 @@ def test_all_listeners_of_a_request_run_in_order_and_the_first_failure_counts(
     assert steps == list(range(len(plans)))
     failed = [number for number, plan in enumerate(plans) if plan.fails]
     assert [error_of(failure).args[0]] == failed[:1] if failed else failure is None
+
+
+# -- one step
+
+
+async def waits(times: int, result: str = "done") -> str:
+    for number in range(times):
+        result += str(await suspend(number))
+    return result
+
+
+def test_work_that_never_waits_ends_with_its_first_step() -> None:
+    assert first_step(waits(0)) == "done"
+
+
+def test_work_that_waits_can_be_awaited_for_the_rest() -> None:
+    begun = first_step(waits(2))
+    assert isinstance(begun, Waiting)
+    assert run(begun.finish()) == "doneNoneNone"
+
+
+def test_what_waiting_work_awaits_reaches_the_driver_and_the_answer_the_work() -> None:
+    begun = first_step(waits(2))
+    assert isinstance(begun, Waiting)
+    steps = rest(begun)
+    assert steps.send(None) == 0
+    assert steps.send("a") == 1
+    with pytest.raises(StopIteration, match="doneab"):
+        steps.send("b")
+
+
+async def rest(waiting: Waiting[str]) -> str:
+    return await waiting.finish()
+
+
+def test_an_error_of_what_waiting_work_awaits_reaches_the_work() -> None:
+    async def work() -> str:
+        try:
+            await suspend()
+        except OSError as error:
+            return f"caught {error}"
+        return "not reached"
+
+    begun = first_step(work())
+    assert isinstance(begun, Waiting)
+    steps = rest(begun)
+    steps.send(None)
+    with pytest.raises(StopIteration, match="caught gone"):
+        steps.throw(OSError("gone"))
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_what_stepped_work_raises_is_raised(times: int) -> None:
+    async def work() -> None:
+        await waits(times)
+        raise KeyError("x")
+
+    async def whole() -> None:
+        begun = first_step(work())
+        assert isinstance(begun, Waiting)
+        await begun.finish()
+
+    with pytest.raises(KeyError, match="x"):
+        run(whole())
+
+
+def test_the_next_item_of_an_async_generator_can_be_stepped() -> None:
+    async def generate() -> AsyncGenerator[str, None]:
+        yield "at once"
+        await suspend()
+        yield "later"
+
+    items = generate()
+    assert first_step(anext(items)) == "at once"
+    begun = first_step(anext(items))
+    assert isinstance(begun, Waiting)
+    assert run(begun.finish()) == "later"
+    with pytest.raises(StopAsyncIteration):
+        first_step(anext(items))

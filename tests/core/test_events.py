@@ -276,12 +276,15 @@ def test_what_cannot_be_awaited_is_no_work(work: Any) -> None:
 
 
 def test_work_that_came_too_late_is_closed() -> None:
-    # Or Python would warn that it was never awaited, far from here.
-    event, work = install_event(FakeHost()), respond()
+    # Or Python would warn that it was never awaited, far from here. A12 is different: there, the
+    # host hears of all work, also of that which is refused.
+    host = FakeHost()
+    event, work = install_event(host), respond()
     outbox_of(event).seal()
     with pytest.raises(EventSettled):
         event.wait_until(work)
     assert getcoroutinestate(work) == CORO_CLOSED
+    assert host.spawned == []
 
 
 def test_what_work_sends_leaves_with_the_event_or_at_once_after_it() -> None:
@@ -300,6 +303,14 @@ def test_what_work_sends_leaves_with_the_event_or_at_once_after_it() -> None:
     with pytest.raises(StopIteration):
         steps.send(None)
     assert host.leaving == [("send", 5, "after")]
+
+
+def test_a_fetch_event_has_its_request_and_nothing_of_a_page() -> None:
+    # A11 is different: the URL is that of the request, and a request of no page has no client.
+    event = fetch_event()
+    assert event.request.url.href == URL
+    names = ("url", "client_id", "resulting_client_id", "handled", "preload_response")
+    assert not any(hasattr(event, name) for name in names)
 
 
 # -- answering a request
@@ -444,11 +455,31 @@ def test_a_request_that_asked_for_nothing_else_is_not_upgraded() -> None:
     event.respond_with(Response("then not"))
 
 
+@pytest.mark.parametrize(("make", "upgrade"), UPGRADERS)
+def test_an_upgrade_does_not_keep_its_event_open(
+    make: Callable[[], RequestEvent], upgrade: Any
+) -> None:
+    # A35.
+    event = make()
+    upgrade(event)
+    outbox_of(event).seal()
+    with pytest.raises(EventSettled):
+        event.wait_until(Late())
+
+
+def test_a_handshake_event_accepts_or_rejects_and_a_fetch_event_responds_or_upgrades() -> None:
+    # A60 is different: there, no event of that name was ever made. A61: respond_with and
+    # upgrade_websocket stay where the Service Worker API and the model have them.
+    answers = {"accept", "reject", "respond_with", "upgrade_websocket"}
+    assert answers & set(dir(upgrade_event())) == {"accept", "reject"}
+    assert answers & set(dir(fetch_event())) == {"respond_with", "upgrade_websocket"}
+
+
 # -- upgrading
 
 
 def test_an_upgraded_connection_is_new_and_of_the_requests_url() -> None:
-    # A26.
+    # A26; its id is the host's token, not a UUID.
     event = fetch_event()
     connection = event.upgrade_websocket()
     assert (connection.id, connection.url) == ("id-1", URL)
@@ -491,6 +522,7 @@ def test_first_data_is_committed_with_the_upgrade(
 
 
 def test_first_data_that_cannot_be_kept_fails_at_the_commit() -> None:
+    # A28 is different: there, data is any object, and stays in its process.
     event = fetch_event()
     connection = event.upgrade_websocket(data={"callback": print})
     with pytest.raises(AttachmentError, match=r"^data\['callback'\] is a builtin_function"):
@@ -616,6 +648,16 @@ def test_cookies_go_with_any_answer() -> None:
     assert first.startswith("a=1; ")
     assert second.startswith("b=2; ")
     assert "HttpOnly" in second
+
+
+def test_cookies_go_with_the_answer_of_their_own_event() -> None:
+    # A14 is different: there is no cookie store around an event, which another could get hold of.
+    host = FakeHost()
+    one, other = (FetchEvent(host.new_outbox(), handshake(), upgradable=True) for _ in range(2))
+    one.set_cookie("a", "1")
+    assert other.set_cookies == []
+    for event in (message_event(host), close_event(host)):
+        assert not hasattr(event, "set_cookie")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,6 +94,23 @@ def test_delete_removes_all_values_and_does_not_mind_their_absence() -> None:
     assert headers.items() == [("b", "2")]
 
 
+@pytest.mark.parametrize("name", [5, None, b"a", ["a"]])
+def test_asking_by_what_is_no_text_is_refused(name: Any) -> None:
+    headers = Headers({"a": "1"})
+    asking: list[Any] = [
+        headers.get,
+        headers.get_all,
+        headers.has,
+        headers.delete,
+        headers.__getitem__,
+    ]
+    for ask in asking:
+        with pytest.raises(TypeError, match=f"^a header name is a str, not {type(name).__name__}$"):
+            ask(name)
+    assert name not in headers
+    assert headers.items() == [("a", "1")]
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a:", "a\r\n", "é", "\u212a"])
 def test_a_name_that_is_not_a_token_is_refused_and_named(name: str) -> None:
     with pytest.raises(ValueError, match="is not a header name") as caught:
@@ -120,6 +139,24 @@ def test_a_value_that_is_not_text_is_refused() -> None:
 def test_a_name_that_is_not_text_is_refused() -> None:
     with pytest.raises(TypeError, match="a header name is a str, not bytes"):
         Headers([(b"x-count", "1")])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("init", [5, "ab", b"ab", object(), True])
+def test_what_is_no_mapping_and_no_row_of_pairs_is_refused(init: Any) -> None:
+    with pytest.raises(TypeError, match=f"pairs of name and value, not {type(init).__name__}$"):
+        Headers(init)
+
+
+@pytest.mark.parametrize("field", ["ab", "secret", 5, None, ("a",), ("a", "secret", "c"), {1, 2}])
+def test_a_field_that_is_no_pair_is_refused_and_not_repeated(field: Any) -> None:
+    # Two letters are no pair either, though they can be unpacked.
+    with pytest.raises(TypeError, match=r"^a header is a pair of name and value") as caught:
+        Headers([("a", "1"), field])
+    assert "secret" not in str(caught.value)
+
+
+def test_a_field_may_be_a_list_of_two() -> None:
+    assert Headers([["a", "1"]]).items() == [("a", "1")]  # type: ignore[list-item]
 
 
 def test_blanks_around_a_value_are_stripped() -> None:
@@ -173,6 +210,11 @@ def test_tokens_are_told_from_other_text() -> None:
     assert is_token("M-SEARCH")
     assert not is_token("GET ")
     assert not is_token("")
+
+
+@pytest.mark.parametrize("value", [5, None, b"GET"])
+def test_what_is_no_text_is_no_token(value: Any) -> None:
+    assert not is_token(value)
 
 
 def change_list(model: list[tuple[str, str]], change: str, name: str, value: str) -> None:

@@ -1,8 +1,20 @@
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import pytest
 
-from holdfast.core.listeners import Listener, Row, with_listener, without_listener
+from holdfast.core.listeners import (
+    Listener,
+    Row,
+    check_event_type,
+    with_listener,
+    without_listener,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
 
 
 def first(event: object) -> None: ...
@@ -43,6 +55,29 @@ def test_an_object_may_listen() -> None:
 def test_what_cannot_be_called_cannot_listen() -> None:
     with pytest.raises(TypeError, match=r"handle_event method; int is neither"):
         with_listener((), 5)
+
+
+class Yielding:
+    def handle_event(self, event: object) -> Iterator[None]:
+        yield
+
+    async def later(self, event: object) -> AsyncIterator[None]:
+        yield
+
+
+@pytest.mark.parametrize("listener", [Yielding(), Yielding().later, partial(Yielding().later, 5)])
+def test_what_yields_cannot_listen(listener: object) -> None:
+    # Not a line of it would ever run, and nobody would say so.
+    with pytest.raises(TypeError, match=r"^a listener does not yield: "):
+        with_listener((), listener)
+
+
+@pytest.mark.parametrize("type_", [5, None, b"fetch", ["fetch"], first])
+def test_the_type_of_an_event_is_text(type_: object) -> None:
+    kind = type(type_).__name__
+    with pytest.raises(TypeError, match=f"^the type of an event is a str, not {kind}$"):
+        check_event_type(type_)
+    check_event_type("any text")
 
 
 def test_a_listener_is_taken_out_again() -> None:

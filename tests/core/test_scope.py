@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from contextvars import copy_context
 from typing import Any, get_args
 
 import pytest
 
 from holdfast.core import events
+from holdfast.core.errors import NotInsideHoldfast
 from holdfast.core.events import ExtendableEvent, GapEvent, MessageEvent, RequestEvent
+from holdfast.core.http import Request, Response
 from holdfast.core.listeners import Listener, OnError
+from holdfast.core.outbox import current_outbox
 from holdfast.core.registration import Registration
 from holdfast.core.scope import ALIASES, EVENT_TYPES, ServiceWorker
+from tests.core.fakes import FakeHost, run
 
 
 def first(event: object) -> None: ...
@@ -48,6 +53,7 @@ def test_every_event_can_be_listened_to(type: str) -> None:
 
 
 def test_every_kind_of_event_has_a_type_to_listen_to() -> None:
+    # A19 is different: there are no classes of events that never come, as push and sync.
     kinds = [getattr(events, name) for name in events.__all__ if name.endswith("Event")]
     others = {ExtendableEvent, RequestEvent, MessageEvent, GapEvent}
     assert {kind.type for kind in kinds if kind not in others} == set(EVENT_TYPES)
@@ -133,12 +139,35 @@ def test_an_event_that_does_not_exist_is_refused_with_those_that_do(type: str) -
         app.on(type)(first)  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize("type", [None, 5, b"fetch", ["fetch"], first])
+def test_a_type_that_is_no_text_is_refused(type: Any) -> None:
+    app = ServiceWorker()
+    words = "^the type of an event is a str, not "
+    with pytest.raises(TypeError, match=words):
+        app.add_event_listener(type, first)
+    with pytest.raises(TypeError, match=words):
+        app.remove_event_listener(type, first)
+    assert not any(app.registered.values())
+
+
+def test_a_decorator_without_a_type_is_noticed_at_once() -> None:
+    # `@app.on` above a function would give it away for another one that nobody calls.
+    app = ServiceWorker()
+    with pytest.raises(TypeError, match=r"^the type of an event is a str, not function$"):
+        app.on(first)  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match=r"^there is no event 'push'"):
+        app.on("push")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match=r"^on_error is 'continue' or 'close'"):
+        app.on("fetch", on_error="stop")  # type: ignore[call-overload]
+
+
 class NotCallable:
     handle_event = "not callable either"
 
 
 @pytest.mark.parametrize("listener", [None, "first", 5, NotCallable()])
 def test_what_cannot_be_called_is_no_listener(listener: object) -> None:
+    # A1 is different: there, null is a listener that is never called.
     app = ServiceWorker()
     with pytest.raises(TypeError, match=f"{type(listener).__name__} is neither$"):
         app.add_event_listener("fetch", listener)
@@ -236,3 +265,45 @@ def test_a_scope_starts_parsed() -> None:
     registration = ServiceWorker().registration
     assert isinstance(registration, Registration)
     assert registration.state == "parsed"
+
+
+# -- fetching from itself
+
+
+def fetching(app: ServiceWorker, *args: Any, **options: Any) -> Response:
+    async def listen() -> Response:
+        current_outbox.set(FakeHost().new_outbox())
+        return await app.fetch(*args, **options)
+
+    return copy_context().run(run, listen())
+
+
+def test_an_application_can_ask_itself() -> None:
+    # B8.
+    app = ServiceWorker()
+
+    @app.on("fetch")
+    async def echo(event: events.FetchEvent) -> Response:
+        request = event.request
+        asked = f"{request.method} {request.url} {request.headers['x-a']}"
+        return Response(f"{asked}: {await request.text()}")
+
+    response = fetching(app, "/x?y", method="POST", headers={"x-a": "1"}, body="hi")
+    assert run(response.text()) == "POST http://localhost/x?y 1: hi"
+    request = Request("http://localhost/z", headers={"x-a": "2"})
+    assert run(fetching(app, request).text()) == "GET http://localhost/z 2: "
+
+
+def test_an_application_that_asks_itself_what_it_does_not_know_gets_404() -> None:
+    assert fetching(ServiceWorker(), "/nothing").status == 404
+
+
+def test_an_application_does_not_ask_others() -> None:
+    # B8.
+    with pytest.raises(ValueError, match="use an HTTP client"):
+        fetching(ServiceWorker(), "https://example.org/")
+
+
+def test_an_application_that_is_not_served_cannot_ask_itself() -> None:
+    with pytest.raises(NotInsideHoldfast):
+        run(ServiceWorker().fetch("/"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +40,32 @@ def test_urls_are_equal_if_they_are_the_same_when_normalized() -> None:
     assert hash(URL("http://a:80")) == hash(URL("http://a"))
     assert URL("http://a") != URL("https://a")
     assert URL("http://a") != "http://a/"
+
+
+class Page(str, Enum):  # noqa: UP042 - what applications have written before there was StrEnum
+    HOME = "http://a/home"
+
+
+def test_a_url_named_by_an_enum_is_that_url() -> None:
+    assert URL(Page.HOME).href == URL("home", Page.HOME).href == "http://a/home"
+
+
+@pytest.mark.parametrize("value", [5, None, b"http://a/", ["http://a/"]])
+def test_what_is_no_text_is_no_url(value: Any) -> None:
+    # With a base, the text that str() makes of anything would be a fine relative URL.
+    for arguments in ([value], [value, "http://a/"]):
+        with pytest.raises(TypeError, match=f"^a URL is a str or a URL, not {kind(value)}$"):
+            URL(*arguments)
+
+
+@pytest.mark.parametrize("value", [5, b"http://a/", ["http://a/"]])
+def test_what_is_no_text_is_no_base(value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^a base is a str or a URL, not {kind(value)}$"):
+        URL("x", value)
+
+
+def kind(value: object) -> str:
+    return type(value).__name__
 
 
 def test_a_url_cannot_be_changed() -> None:

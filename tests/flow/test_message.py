@@ -41,7 +41,7 @@ def test_listener_that_raises_sends_nothing_and_keeps_the_connection(shared_stor
 
 
 def test_work_passed_to_wait_until_does_not_delay_later_messages(shared_story: Story) -> None:
-    # A18, I-1.7.
+    # A18, I-1.7; A47 is different: there, it does.
     with connect(f"{shared_story.server.ws_url}/late") as ws:
         ws.send("a")
         ws.send("b")

@@ -40,6 +40,7 @@ def test_sighup_reloads_as_the_command_does(story: Story) -> None:
 def test_install_and_activate_run_once_per_generation_startup_once_per_worker(
     story: Story,
 ) -> None:
+    # B13 is different: there, every worker runs all of it.
     story.set_version("2")
     story.server.reload()
     wait_for(lambda: story.journal().count("shutdown 1") == 2, "the old workers have left")
@@ -74,6 +75,7 @@ def test_install_that_raises_leaves_the_old_code_serving(story: Story) -> None:
 
 
 def test_reload_after_a_failed_one_succeeds(story: Story) -> None:
+    # B14 is different: there, a lifecycle that has failed once has failed for ever.
     story.set_version("broken")
     assert story.server.reload().returncode == 1
     story.set_version("2")
@@ -121,6 +123,7 @@ def test_fifty_reloads_leak_no_descriptor_and_no_process(story: Story) -> None:
 
 
 def test_stop_closes_connections_with_1001_and_runs_close_events_first(story: Story) -> None:
+    # A50.
     pids = story.server.pids()
     with connect(f"{story.server.ws_url}/echo") as ws:
         status = story.server.stop()

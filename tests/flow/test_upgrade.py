@@ -33,6 +33,7 @@ def test_accepted_handshake_echoes_text_and_binary(shared_story: Story) -> None:
 
 
 def test_fetch_listener_may_upgrade_what_no_upgrade_listener_decided(shared_story: Story) -> None:
+    # A60 is different: there, a fetch listener is the only one to ask.
     with connect(f"{shared_story.server.ws_url}/by-fetch") as ws:
         assert ws.recv(10) == "upgraded by fetch"
 
@@ -57,9 +58,12 @@ def test_close_in_the_upgrade_listener_completes_the_handshake_first(shared_stor
         assert (frame.close_code, frame.payload[2:]) == (4001, b"not today")
         client.send(client_frame(frame.payload, CLOSE))
         assert client.receive_rest() == b""
+    journal = shared_story.journal
+    wait_for(lambda: "close close 4001 not today" in journal(), "the close event")
 
 
 def test_subprotocol_headers_and_cookies_are_on_the_101(shared_story: Story) -> None:
+    # A34 is different: there, only cookies are.
     with RawClient(shared_story.server.port) as client:
         head = client.open("/subprotocol", "Sec-WebSocket-Protocol: chat.v1, chat.v2").lower()
     assert b"sec-websocket-protocol: chat.v2\r\n" in head

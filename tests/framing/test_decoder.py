@@ -92,6 +92,13 @@ def test_a_binary_message_is_bytes() -> None:
     assert events_of(frame(BINARY, b"\xff\x00")) == [b"\xff\x00"]
 
 
+def test_a_binary_message_is_bytes_of_its_own() -> None:
+    # A88: no view of what was received, which would show its neighbours too.
+    messages = events_of(frame(BINARY, b"one") + frame(BINARY, b"two") + frame(TEXT, b"three"))
+    assert messages == [b"one", b"two", "three"]
+    assert [type(message) for message in messages] == [bytes, bytes, str]
+
+
 def test_messages_may_be_empty() -> None:
     assert events_of(frame(TEXT) + frame(BINARY)) == ["", b""]
 

@@ -19,8 +19,9 @@ from hypothesis.stateful import (
 from holdfast.core.ports import About
 from holdfast.keeper import commands as do
 from holdfast.keeper.connection import Connection
-from holdfast.keeper.ledger import SLACK, Ledger, Limits
+from holdfast.keeper.ledger import CALM, Ledger, Limits
 from holdfast.keeper.mailbox import PIPELINE, Closed
+from holdfast.keeper.staff import SLACK
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import decode_about, encode_about
 
@@ -220,6 +221,7 @@ def test_more_than_a_few_wait_for_acknowledgements() -> None:
 
 
 def test_the_close_comes_behind_unhandled_messages() -> None:
+    # A50.
     ledger, _ = ledger_with()
     connection = connect(ledger)
     send(ledger, connection, "a", "b")
@@ -230,6 +232,7 @@ def test_the_close_comes_behind_unhandled_messages() -> None:
 
 
 def test_nothing_comes_after_the_close() -> None:
+    # A50: neither a message nor another close.
     ledger, _ = ledger_with(1)
     connection = connect(ledger)
     ledger.receive_close(connection, 1000, "")
@@ -384,6 +387,7 @@ def test_nothing_is_written_to_a_client_that_has_gone() -> None:
 
 
 def test_a_client_that_is_being_closed_is_still_listened_to() -> None:
+    # A41.
     ledger, _ = ledger_with(1)
     connection = connect(ledger, 7, wire.Close(7, 1000, ""))
     send(ledger, connection, "a")
@@ -413,6 +417,7 @@ def test_a_publication_is_one_command_for_all_subscribers(
 
 
 def test_a_publication_reaches_who_is_subscribed_at_that_point() -> None:
+    # A81: at most once; who comes later has missed it.
     ledger, _ = ledger_with()
     connection = connect(ledger)
     publish = wire.PublishText("room", "a", 0, 0)
@@ -422,10 +427,46 @@ def test_a_publication_reaches_who_is_subscribed_at_that_point() -> None:
 
 
 def test_a_publication_that_nobody_hears_wakes_nobody() -> None:
+    # A80.
     ledger, _ = ledger_with(1)
     ledger.receive_close(connect(ledger, 7, wire.Subscribe(7, "room")), 1006, "")
     connect(ledger, 8, wire.Subscribe(8, "room"), wire.Close(8, 1000, ""))
     ledger.take_commands()
+    ledger.receive_actions([wire.PublishText("room", "a", 0, 0)])
+    assert ledger.take_commands() == []
+
+
+def test_a_publication_reaches_nobody_whom_the_same_event_has_closed() -> None:
+    # A80: though it was subscribed when the listener ran.
+    ledger, (worker,) = ledger_with(1)
+    connection = connect(ledger, 7, wire.Subscribe(7, "room"))
+    send(ledger, connection, "x")
+    ledger.take_commands()
+    ack(ledger, worker, 7, 1, wire.Close(7, 4000, ""), wire.PublishText("room", "a", 0, 0))
+    assert ledger.take_commands() == [do.CloseSocket(connection, 4000, "")]
+
+
+def test_channels_know_nothing_of_each_other() -> None:
+    # A77.
+    ledger, _ = ledger_with()
+    both = connect(ledger, 3, wire.Subscribe(3, "a"), wire.Subscribe(3, "b"))
+    one = connect(ledger, 7, wire.Subscribe(7, "a"))
+    publish = [wire.PublishText(name, f"to {name}", 0, 0) for name in "ab"]
+    ledger.receive_actions(publish)
+    assert ledger.take_commands() == [
+        do.WriteMany([both, one], "to a"),
+        do.WriteMany([both], "to b"),
+    ]
+    ledger.receive_actions([wire.Unsubscribe(3, "a"), *publish])
+    assert ledger.take_commands() == [do.WriteMany([one], "to a"), do.WriteMany([both], "to b")]
+
+
+@pytest.mark.parametrize("subscribed", ["room*", "*", "room.>", "ROOM", " room", "roo", "room\0"])
+def test_a_channel_is_heard_by_its_exact_name_only(subscribed: str) -> None:
+    # A81.
+    ledger, _ = ledger_with()
+    connect(ledger, 7, wire.Subscribe(7, subscribed))
+    ledger.listen(1, subscribed)
     ledger.receive_actions([wire.PublishText("room", "a", 0, 0)])
     assert ledger.take_commands() == []
 
@@ -463,6 +504,161 @@ def test_a_worker_that_listens_no_more_hears_no_more() -> None:
     publish = wire.PublishText("room", "a", 0, 0)
     ledger.receive_actions([publish])
     assert ledger.take_commands() == [do.PublishTo([3], publish)]
+
+
+def test_what_is_published_while_no_worker_is_there_calls_one() -> None:
+    ledger, (worker,) = ledger_with(1)
+    ledger.listen(1, "room")
+    ledger.worker_lost(worker)
+    ledger.link_lost(1)
+    ledger.take_commands()
+    publish = wire.PublishText("room", "a", 0, 0)
+    ledger.receive_actions([publish, publish])
+    assert ledger.take_commands() == [do.CallWorker()]
+    ledger.listen(2, "room")
+    assert ledger.take_commands() == [do.PublishTo([2], publish)] * 2
+
+
+def test_a_worker_that_has_finished_hears_no_more() -> None:
+    ledger, (worker,) = ledger_with(1)
+    ledger.listen(1, "room")
+    send(ledger, connect(ledger), "a")
+    ledger.retire(1)
+    publish = wire.PublishText("room", "a", 0, 0)
+    ledger.take_commands()
+    ledger.receive_actions([publish])
+    assert ledger.take_commands() == [do.PublishTo([1], publish)]
+    ack(ledger, worker, 7, 1)
+    ledger.receive_actions([publish])
+    assert ledger.take_commands() == [do.TellDrained(1), do.CallWorker()]
+
+
+# Workers that are called, retired, or stand.
+
+
+def test_a_worker_is_called_once_until_one_comes() -> None:
+    ledger, _ = ledger_with()
+    send(ledger, connect(ledger, 7), "a")
+    send(ledger, connect(ledger, 8), "b")
+    assert ledger.take_commands() == [do.CallWorker()]
+    worker = ledger.worker_ready(1, 1)
+    assert delivered(ledger) == [(1, 7, 1, 1), (1, 8, 1, 1)]
+    ledger.worker_lost(worker)
+    assert do.CallWorker() in ledger.take_commands()
+
+
+def test_a_retired_worker_finishes_and_gets_nothing_new() -> None:
+    ledger, (first, _) = ledger_with(1, 2)
+    connection = connect_at(ledger, first)
+    send(ledger, connection, "a", "b")
+    ledger.take_commands()
+    ledger.retire(1)
+    send(ledger, connection, "c")
+    assert ledger.take_commands() == []
+    ack(ledger, first, 7, 2, count=2)
+    assert delivered(ledger) == [(2, 7, 3, 1)]
+
+
+def test_an_idle_worker_is_retired_at_once_and_one_that_is_gone_never() -> None:
+    ledger, _ = ledger_with(1, 2)
+    ledger.retire(1)
+    ledger.retire(1)
+    ledger.retire(404)
+    assert ledger.take_commands() == [do.TellDrained(1)]
+
+
+def test_a_worker_that_does_not_answer_keeps_what_it_has_and_gets_nothing_new() -> None:
+    ledger, (first, _) = ledger_with(1, 2)
+    connection = connect_at(ledger, first, 7)
+    send(ledger, connection, "a")
+    ledger.take_commands()
+    ledger.tick()
+    assert ledger.take_commands() == [do.Probe(1)]
+    ledger.tick()
+    send(ledger, connection, "b")
+    send(ledger, connect_at(ledger, first, 8), "c")
+    assert delivered(ledger) == [(2, 8, 1, 1)]
+    ack(ledger, first, 7, 1)
+    assert delivered(ledger) == [(2, 7, 2, 1)]
+
+
+def test_a_worker_that_answers_is_asked_again() -> None:
+    ledger, (worker, _) = ledger_with(1, 2)
+    send(ledger, connect_at(ledger, worker), "a")
+    ledger.take_commands()
+    for _ in range(3):
+        ledger.tick()
+        assert ledger.take_commands() == [do.Probe(1)]
+        ledger.receive_alive(worker)
+
+
+# The last attempt.
+
+
+def lost_twice(*serials: int) -> Ledger:
+    """Return a ledger whose connections have a message each that was in hand at two crashes."""
+    ledger, _ = ledger_with()
+    for serial in serials:
+        send(ledger, connect(ledger, serial), "a")
+    for number in (101, 102):
+        ledger.worker_lost(ledger.worker_ready(number, 1))
+    calm_down(ledger)
+    ledger.take_commands()
+    return ledger
+
+
+def calm_down(ledger: Ledger) -> None:
+    for _ in range(CALM):
+        ledger.tick()
+
+
+def test_last_attempts_wait_until_no_worker_was_lost_for_a_while() -> None:
+    # Whoever kills all workers, one after the other, has nothing against this message.
+    ledger, _ = ledger_with()
+    connection = connect(ledger)
+    send(ledger, connection, "a")
+    for number in range(1, 9):
+        worker = ledger.worker_ready(number, 1)
+        assert delivered(ledger) == ([(number, 7, 1, number)] if number < 3 else [])
+        ledger.worker_lost(worker)
+    ledger.worker_ready(9, 1)
+    for _ in range(CALM - 1):
+        ledger.tick()
+        assert delivered(ledger) == []
+    ledger.tick()
+    assert delivered(ledger) == [(9, 7, 1, 3)]
+
+
+def test_last_attempts_are_made_one_at_a_time_at_each_worker() -> None:
+    ledger = lost_twice(7, 8, 9)
+    assert ledger.waiting == 3
+    first, second = ledger.worker_ready(1, 1), ledger.worker_ready(2, 1)
+    assert delivered(ledger) == [(1, 7, 1, 3), (2, 8, 1, 3)]
+    assert ledger.waiting == 1
+    ack(ledger, second, 8, 1, attempt=3)
+    assert delivered(ledger) == [(2, 9, 1, 3)]
+    ack(ledger, first, 7, 1, attempt=3)
+    assert delivered(ledger) == []
+
+
+def test_who_was_in_hand_with_a_message_that_kills_is_not_put_aside_with_it() -> None:
+    ledger = lost_twice(7, 8)
+    killed = ledger.worker_ready(1, 1)
+    assert delivered(ledger) == [(1, 7, 1, 3)]
+    ledger.worker_lost(killed)
+    quarantined = [c for c in ledger.take_commands() if isinstance(c, do.Quarantined)]
+    assert [each.connection.serial for each in quarantined] == [7]
+    ledger.worker_ready(2, 1)
+    calm_down(ledger)
+    assert (2, 8, 1, 3) in delivered(ledger)
+
+
+def test_new_messages_do_not_wait_for_last_attempts() -> None:
+    ledger = lost_twice(7, 8)
+    ledger.worker_ready(1, 1)
+    ledger.take_commands()
+    send(ledger, connect(ledger, 9), "b")
+    assert delivered(ledger) == [(1, 9, 1, 1)]
 
 
 # Questions.
@@ -709,6 +905,7 @@ def lose_workers(ledger: Ledger, count: int) -> list[do.Command]:
     """Lose worker after worker; return what follows from the loss of the last one."""
     for number in range(100, 100 + count):
         worker = ledger.worker_ready(number, 1)
+        calm_down(ledger)
         ledger.take_commands()
         ledger.worker_lost(worker)
     return ledger.take_commands()
@@ -857,7 +1054,7 @@ def test_a_worker_that_comes_too_late_is_drained_at_once() -> None:
     ledger.prefer(2)
     send(ledger, connect(ledger), "a")
     ledger.worker_ready(1, 1)
-    assert ledger.take_commands() == [do.TellDrained(1)]
+    assert ledger.take_commands() == [do.CallWorker(), do.TellDrained(1)]
 
 
 def test_there_is_no_way_back_to_an_older_generation() -> None:
@@ -899,12 +1096,12 @@ def finish(ledger: Ledger, busy: list[Connection]) -> None:
 
 
 def test_idle_workers_share_the_connections_that_move_to_them() -> None:
-    ledger, _ = ledger_with(1, 2)
+    ledger, workers = ledger_with(1, 2)
     for serial in range(4):
         send(ledger, connect(ledger, serial), "a")
         (worker, _, _, _), *_ = delivered(ledger)
         assert worker == 1 + serial % 2
-        ack(ledger, ledger._workers[worker], serial, 1)
+        ack(ledger, workers[worker - 1], serial, 1)
 
 
 def test_a_connection_stays_with_its_worker() -> None:
@@ -972,7 +1169,7 @@ def test_a_full_mailbox_stops_reading_once() -> None:
     ledger, _ = ledger_with(messages=2)
     connection = connect(ledger)
     send(ledger, connection, "a")
-    assert ledger.take_commands() == []
+    assert ledger.take_commands() == [do.CallWorker()]
     send(ledger, connection, "b", "c")
     assert ledger.take_commands() == [do.PauseReading(connection)]
 
@@ -981,7 +1178,7 @@ def test_a_mailbox_is_full_of_bytes_too() -> None:
     ledger, _ = ledger_with(size=10)
     connection = connect(ledger)
     send(ledger, connection, b"x" * 9)
-    assert ledger.take_commands() == []
+    assert ledger.take_commands() == [do.CallWorker()]
     send(ledger, connection, b"x")
     assert ledger.take_commands() == [do.PauseReading(connection)]
 
@@ -1103,7 +1300,7 @@ def test_repr_shows_what_a_worker_has_to_do() -> None:
 
 # Against a model: any number of clients and workers, and whatever may happen to them.
 
-MAX_MESSAGES, MAX_BYTES, MAX_ATTEMPTS = 20, 40, 2
+MAX_MESSAGES, MAX_BYTES, MAX_ATTEMPTS = 20, 40, 3
 READ = 12  # messages that a client gets rid of in one turn, at most
 
 
@@ -1119,9 +1316,15 @@ class Peer:
     in_flight: list[Delivery] = field(default_factory=list)
     is_drained: bool = False
     is_lost: bool = False
+    is_retired: bool = False
+    is_standing: bool = False  # it neither acknowledges nor answers
 
     def is_serving(self, generation: int) -> bool:
-        return not self.is_lost and self.handle.generation == generation
+        is_there = not (self.is_lost or self.is_retired)
+        return is_there and self.handle.generation == generation
+
+    def has_suspect(self) -> bool:
+        return any(each.attempt >= MAX_ATTEMPTS for each in self.in_flight)
 
 
 @dataclass(eq=False)
@@ -1174,6 +1377,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.room: dict[str, list[Client]] = {"a": [], "b": []}
         self.quarantined: list[tuple[Client, int]] = []
         self.dropped: list[Peer] = []
+        self.unrest = 0
         self.is_emptying = self.is_reported_empty = False
 
     @initialize()
@@ -1190,7 +1394,12 @@ class LedgerMachine(RuleBasedStateMachine):
         return [peer for peer in self.peers if not peer.is_lost]
 
     def busy(self) -> list[Peer]:
-        return [peer for peer in self.workers() if peer.in_flight]
+        return [peer for peer in self.workers() if peer.in_flight and not peer.is_standing]
+
+    def serving(self) -> list[Peer]:
+        """Who may get deliveries: those the ledger knows to stand only if there are no others."""
+        serving = [peer for peer in self.peers if peer.is_serving(self.generation)]
+        return [peer for peer in serving if not peer.handle.is_blocked] or serving
 
     # What clients do.
 
@@ -1282,6 +1491,27 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.worker_lost(peer.handle)
         self.run()
 
+    @precondition(lambda self: self.workers())
+    @rule(data=st.data(), stands=st.booleans())
+    def stand(self, data: st.DataObject, stands: bool) -> None:
+        peer = data.draw(st.sampled_from(self.workers()))
+        if peer.is_standing and not stands:
+            self.ledger.receive_alive(peer.handle)  # what it was asked in the meantime
+        peer.is_standing = stands
+
+    @rule(times=st.integers(1, 3))
+    def time_passes(self, times: int) -> None:
+        for _ in range(times):
+            self.unrest = max(self.unrest - 1, 0)
+            self.ledger.tick()
+            self.run()
+        for peer in self.workers():
+            assert peer.is_standing or not peer.handle.is_blocked
+            # One tick to see that nothing comes, one to ask, one to see that there is no answer.
+            assert times < 3 or peer.handle.is_blocked == (
+                peer.is_standing and bool(peer.in_flight)
+            )
+
     @precondition(lambda self: self.workers() and self.clients)
     @rule(
         data=st.data(),
@@ -1318,6 +1548,14 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.take_commands() == []
 
     # What the supervisor does.
+
+    @precondition(lambda self: self.workers())
+    @rule(data=st.data())
+    def retire(self, data: st.DataObject) -> None:
+        peer = data.draw(st.sampled_from(self.workers()))
+        peer.is_retired = True
+        self.ledger.retire(peer.handle.number)
+        self.run()
 
     @rule()
     def prefer_the_next(self) -> None:
@@ -1384,6 +1622,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def mark_lost(self, peer: Peer) -> None:
         peer.is_lost = True
+        self.unrest = CALM
         for client in self.live():
             if client.holder is peer:
                 for number in range(client.next, client.next + client.in_flight):
@@ -1416,7 +1655,7 @@ class LedgerMachine(RuleBasedStateMachine):
         match command:
             case do.DeliverTo(number, deliveries):
                 peer = self.peers[number - 1]
-                assert peer.is_serving(self.generation)
+                assert peer in self.serving()
                 for delivery in deliveries:
                     self.check_delivery(peer, self.clients[delivery.connection - 1], delivery)
             case do.WriteMessage(connection, data):
@@ -1439,8 +1678,16 @@ class LedgerMachine(RuleBasedStateMachine):
                 peer = self.peers[number - 1]
                 assert not peer.in_flight
                 assert not peer.is_drained
-                assert peer.handle.generation < self.generation
+                assert peer.handle.generation < self.generation or peer.is_retired
                 peer.is_drained = True
+            case do.Probe(number):
+                peer = self.peers[number - 1]
+                assert peer.in_flight
+                if not peer.is_standing:
+                    self.ledger.receive_alive(peer.handle)
+            case do.CallWorker():
+                assert not self.serving()
+                assert [client for client in self.live() if client.pending]
             case do.DropWorker(number, _):
                 assert self.dropped.pop() is self.peers[number - 1]
             case do.Quarantined(connection, number, _, attempts):
@@ -1464,6 +1711,8 @@ class LedgerMachine(RuleBasedStateMachine):
         }
         # Never two workers at once; so none of a new generation before the last ack of the old.
         assert client.holder in (None, peer)
+        # A last attempt is the only one at its worker.
+        assert delivery.attempt < MAX_ATTEMPTS or not (peer.has_suspect() or self.unrest)
         client.holder = peer
         client.in_flight += 1
         peer.in_flight.append(delivery)
@@ -1478,12 +1727,17 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_may_go_goes(self) -> None:
-        is_served = any(peer.is_serving(self.generation) for peer in self.peers)
+        serving = self.serving()
+        are_all_suspicious = all(peer.has_suspect() for peer in serving)
         for client in self.live():
             holder = client.holder
             if holder is None:
-                assert not (client.pending and is_served)
-            elif holder.is_serving(self.generation):
+                is_last = client.attempt(client.next) >= MAX_ATTEMPTS
+                is_waiting_rightly = not serving or (
+                    is_last and (are_all_suspicious or self.unrest > 0)
+                )
+                assert not client.pending or is_waiting_rightly
+            elif holder in serving and not holder.handle.is_blocked:
                 is_redelivery = client.attempt(client.next) > 1
                 assert client.in_flight == min(1 if is_redelivery else PIPELINE, client.pending)
 
@@ -1506,7 +1760,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def who_is_done_is_told(self) -> None:
         for peer in self.workers():
             is_old = peer.handle.generation < self.generation
-            assert peer.is_drained == (is_old and not peer.in_flight)
+            has_to_go = is_old or peer.is_retired
+            assert peer.is_drained == (has_to_go and not peer.in_flight)
         assert self.quarantined == []
         if self.is_emptying and not self.live():
             assert self.is_reported_empty
@@ -1514,12 +1769,17 @@ class LedgerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whatever has happened: in the end all is delivered, and nothing is left."""
         self.hello(0)
+        for peer in self.workers():
+            if peer.is_standing:
+                peer.is_standing = False
+                self.ledger.receive_alive(peer.handle)
         for client in self.clients:
             if not client.is_gone:
                 client.is_gone, client.accepts = True, False
                 client.sent.append(Closed(1000, ""))
                 self.ledger.receive_close(client.connection, 1000, "")
         self.run()
+        self.time_passes(CALM)
         while busy := self.busy():
             self.finish(busy[0], busy[0].in_flight[0].connection, [])
         for client in self.clients:

@@ -378,3 +378,36 @@ class MailboxMachine(RuleBasedStateMachine):
 
 
 TestMailboxAgainstItsModel = MailboxMachine.TestCase
+
+
+# The last attempt.
+
+
+def test_the_last_chance_is_the_last_attempt() -> None:
+    mailbox = Mailbox()
+    mailbox.put("a")
+    assert not mailbox.is_last_chance(2)
+    mailbox.take()
+    mailbox.requeue()
+    assert mailbox.is_last_chance(2)
+    assert not mailbox.is_last_chance(3)
+
+
+def test_what_is_in_flight_has_no_chance_left_to_speak_of() -> None:
+    mailbox = Mailbox()
+    mailbox.put("a")
+    mailbox.take()
+    mailbox.requeue()
+    mailbox.take()
+    assert not mailbox.is_last_chance(2)
+
+
+def test_each_delivery_has_chances_of_its_own() -> None:
+    mailbox = Mailbox()
+    for content in "ab":
+        mailbox.put(content)
+    mailbox.take()
+    mailbox.requeue()
+    mailbox.take()
+    mailbox.ack(1, 2)
+    assert not mailbox.is_last_chance(2)

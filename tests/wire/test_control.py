@@ -13,11 +13,37 @@ from holdfast.wire.control import ControlDecoder, Message, encode_control
 
 # What may come, and an example of each message in it.
 DIRECTIONS: list[tuple[Any, list[Message]]] = [
-    (control.ToWorker, [control.Serve(), control.Quiesce(), control.Drain()]),
-    (control.FromWorker, [control.Ready(), control.Failed("why", "…"), control.Quiet()]),
+    (
+        control.ToWorker,
+        [
+            control.Serve(),
+            control.Quiesce(),
+            control.Drain(),
+            control.Ask(),
+            control.Connect(),
+        ],
+    ),
+    (
+        control.FromWorker,
+        [
+            control.Ready(),
+            control.Failed("why", "…"),
+            control.Quiet(),
+            control.Alive(),
+            control.Retiring("why"),
+            control.Idle(),
+            control.Busy(),
+        ],
+    ),
     (
         control.ToKeeper,
-        [control.AddWorker(1, 2), control.Prefer(2), control.CloseAll(1001, ""), control.Report()],
+        [
+            control.AddWorker(1, 2),
+            control.Prefer(2),
+            control.CloseAll(1001, ""),
+            control.Report(),
+            control.Retire(1),
+        ],
     ),
     (
         control.FromKeeper,
@@ -26,6 +52,7 @@ DIRECTIONS: list[tuple[Any, list[Message]]] = [
             control.WorkerDropped(1, "why"),
             control.KeeperStatus(1, 2, 3, 4, 5, 6),
             control.Empty(),
+            control.WorkWaits(),
         ],
     ),
 ]
@@ -65,7 +92,7 @@ def test_a_missing_field_is_refused(union: Any, message: Message, place: int) ->
 
 def test_a_message_of_another_direction_is_refused() -> None:
     with pytest.raises(BrokenWire):
-        decode(control.FromWorker, encode_control(control.Report()))
+        decode(control.FromWorker, encode_control(control.Prefer(2)))
 
 
 def test_text_that_is_not_utf8_is_refused() -> None:

@@ -33,6 +33,7 @@ FROM_WORKER: list[Struct] = [
     wire.Unlisten("room"),
     wire.Search(1, None, 10),
     wire.LookUp(1, [7, 8]),
+    wire.Alive(),
 ]
 TO_WORKER: list[Struct] = [
     wire.Welcome(1, b"node", b"key"),
@@ -47,6 +48,7 @@ TO_WORKER: list[Struct] = [
     wire.PublicationsLost(3),
     wire.SearchResult(1, [7, 8]),
     wire.LookUpResult(1, [(7, b"about", b"attachment", False)]),
+    wire.Probe(),
 ]
 # What may come, and an example of each message in it.
 DIRECTIONS: list[tuple[Any, list[Struct]]] = [

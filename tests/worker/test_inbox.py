@@ -6,7 +6,9 @@ import asyncio
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, cast
 
-from holdfast import ServiceWorker, WebSocketMessageEvent
+import pytest
+
+from holdfast import EventSettled, ServiceWorker, WebSocketMessageEvent
 from holdfast.core.ports import About
 from holdfast.wire.codec import decode_plain, encode_about, encode_plain
 from holdfast.wire.messages import (
@@ -17,6 +19,8 @@ from holdfast.wire.messages import (
     DeliverClose,
     DeliverText,
     SendText,
+    Subscribe,
+    Unsubscribe,
 )
 from holdfast.worker.host import WorkerHost
 from holdfast.worker.inbox import Inbox
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
     import msgspec
 
+    from holdfast import Connection
+    from holdfast.wire.messages import Action
     from holdfast.worker.stream_link import StreamLink
 
 ABOUT = encode_about(About("http://localhost/", None, frozenset()))
@@ -104,18 +110,28 @@ def app_with(listener: Callable[[WebSocketMessageEvent], object]) -> ServiceWork
 
 
 def test_acknowledgement_carries_all_that_the_listener_asked_for() -> None:
+    # A49.
     def listener(event: WebSocketMessageEvent) -> None:
         event.source.send("a")
+        event.source.subscribe("lobby")
+        event.source.unsubscribe("lobby")
         event.source.data = 7
         event.source.close(4000)
 
     link = run(app_with(listener), [text("x", 3)])
-    assert link.sent == [
-        Ack(1, 3, 1, [SendText(1, "a"), Close(1, 4000, ""), Attach(1, encode_plain(7))], 1)
+    actions: list[Action] = [
+        SendText(1, "a"),
+        Subscribe(1, "lobby"),
+        Unsubscribe(1, "lobby"),
+        Close(1, 4000, ""),
+        Attach(1, encode_plain(7)),
     ]
+    assert link.sent == [Ack(1, 3, 1, actions, 1)]
 
 
 def test_deliveries_of_one_connection_run_one_after_the_other() -> None:
+    # A87; A46 is different: there, what comes after an await may interleave. A45: what an async
+    # listener returns is waited for.
     async def listener(event: WebSocketMessageEvent) -> None:
         await asyncio.sleep(0.01 if event.data == "slow" else 0)
         event.source.send(str(event.data))
@@ -125,6 +141,7 @@ def test_deliveries_of_one_connection_run_one_after_the_other() -> None:
 
 
 def test_listener_that_waits_delays_no_other_connection() -> None:
+    # A46, A87.
     async def listener(event: WebSocketMessageEvent) -> None:
         if event.data == "slow":
             await asyncio.sleep(0.05)
@@ -197,6 +214,7 @@ def test_delivery_sent_after_the_last_acknowledgement_was_seen_is_believed() -> 
 
 
 def test_event_that_fails_sends_nothing_and_changes_nothing() -> None:
+    # A45, A87: and the next one runs.
     def listener(event: WebSocketMessageEvent) -> None:
         event.source.send(f"{event.source.data} {sorted(event.source.channels)}")
         if event.data == "bad":
@@ -293,6 +311,107 @@ def test_what_was_flushed_before_a_failure_is_kept() -> None:
     assert run(app_with(listener), [text("bad", 1), text("good", 2)]).texts() == ["1"]
 
 
+def test_work_delays_neither_its_acknowledgement_nor_the_next_message() -> None:
+    # A18; A47 is different: there, it is waited for first.
+    order: list[str] = []
+
+    async def listener(event: WebSocketMessageEvent) -> None:
+        order.append(f"{event.data} begins")
+        if event.data == "first":
+            event.wait_until(work(event))
+        else:
+            release.set()
+
+    async def work(event: WebSocketMessageEvent) -> None:
+        await release.wait()
+        order.append(f"work of {event.data} ends")
+
+    release = asyncio.Event()
+    link = run(app_with(listener), [text("first", 1), text("second", 2)])
+    assert [ack.count for ack in link.acks()] == [2]
+    assert order == ["first begins", "second begins", "work of first ends"]
+
+
+def test_work_that_raises_is_logged_and_the_next_message_comes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # A47, A87.
+    async def work() -> None:
+        raise RuntimeError("the work")
+
+    async def listener(event: WebSocketMessageEvent) -> None:
+        if event.data == "bad":
+            event.wait_until(work())
+        event.source.send(str(event.data))
+
+    assert run(app_with(listener), [text("bad", 1)], [text("good", 2)]).texts() == ["bad", "good"]
+    assert [record.message for record in caplog.records] == [
+        "work passed to wait_until raised RuntimeError"
+    ]
+
+
+def test_failure_is_logged_with_what_the_listener_was_given(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # A45, A87.
+    async def listener(event: WebSocketMessageEvent) -> None:
+        await asyncio.sleep(0)
+        raise RuntimeError("secret detail")
+
+    run(app_with(listener), [text("x", 7)])
+    (record,) = caplog.records
+    words = "a websocketmessage listener, message 7, attempt 1, raised RuntimeError"
+    assert record.message == words
+    assert record.exc_info is not None
+
+
+def test_what_a_plain_listener_leaves_to_the_loop_comes_too_late_for_its_event() -> None:
+    # A7. An async listener keeps its event open instead (A17, A36).
+    extended = asyncio.Event()
+
+    def listener(event: WebSocketMessageEvent) -> object:
+        if event.data == "second":
+            return extended.wait()
+        return asyncio.get_running_loop().call_soon(extend, event)
+
+    def extend(event: WebSocketMessageEvent) -> None:
+        event.source.send("at once")
+        with pytest.raises(EventSettled):
+            event.wait_until(asyncio.sleep(0))
+        extended.set()
+
+    link = run(app_with(listener), [text("first", 1)], [text("second", 2)])
+    first, late, second = link.sent
+    assert first == Ack(1, 1, 1, [], 1)
+    assert late == Act([SendText(1, "at once")])
+    assert second == Ack(1, 2, 1, [], 1)
+
+
+def test_each_event_has_a_handle_of_its_own_on_the_same_connection() -> None:
+    # A48 is different: there, it is one object as long as its process lives. A42: what stays the
+    # same is the id.
+    sources: list[Connection] = []
+    run(app_with(lambda event: sources.append(event.source)), [text("a", 1), text("b", 2)])
+    one, other = sources
+    assert one is not other
+    assert one.id == other.id
+
+
+def test_handle_that_was_kept_still_sends_after_its_event() -> None:
+    # A42: it keeps nothing alive, and nothing of it is lost.
+    kept: list[Connection] = []
+
+    def listener(event: WebSocketMessageEvent) -> None:
+        if kept:
+            kept[0].send(f"kept, during {event.data}")
+        kept.append(event.source)
+
+    link = run(app_with(listener), [text("a", 1)], [text("b", 2)])
+    acks = [message for message in link.sent if isinstance(message, Ack)]
+    assert [ack.actions for ack in acks] == [[], []]
+    assert Act([SendText(1, "kept, during b")]) in link.sent
+
+
 def test_what_wait_until_work_sends_leaves_at_once_after_the_acknowledgement() -> None:
     async def later(event: WebSocketMessageEvent) -> None:
         await asyncio.sleep(0.01)
@@ -303,6 +422,7 @@ def test_what_wait_until_work_sends_leaves_at_once_after_the_acknowledgement() -
 
 
 def test_close_event_is_dispatched_with_code_reason_and_data() -> None:
+    # A84.
     seen: list[object] = []
     app = ServiceWorker()
 

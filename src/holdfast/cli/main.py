@@ -10,10 +10,12 @@ import errno
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from holdfast.cli.options import worker_options
 from holdfast.config import ServerSettings
 from holdfast.supervisor.control_socket import NoServer, ask
 from holdfast.supervisor.process import bind, serve
@@ -23,9 +25,46 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+F = TypeVar("F", bound=Callable[..., object])
+
 PORT = click.option("--port", default=7777, show_default=True, help="Port of the server.")
 
 STATUS_TIMEOUT = 10.0  # seconds
+
+DEFAULTS = ServerSettings(application="")
+
+# By the names of the settings they become, which know the defaults and the reasons.
+REQUEST_OPTIONS = (
+    click.option(
+        "--max-body",
+        default=DEFAULTS.max_body,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="Bytes that the body of a request may have.",
+    ),
+    click.option(
+        "--request-timeout",
+        default=DEFAULTS.request_timeout,
+        show_default=True,
+        type=click.FloatRange(min=0, max=24 * 3600),
+        help="Seconds that listeners may take to answer a request; 0 for no limit.",
+    ),
+    click.option(
+        "--forwarded-allow-ips",
+        default=DEFAULTS.forwarded_allow_ips,
+        show_default=True,
+        metavar="ADDRESSES",
+        help="Proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses and networks, "
+        "with commas between them, or * for all.",
+    ),
+)
+
+
+def request_options(command: F) -> F:
+    """Add what `serve` and `develop` have in common about requests."""
+    for option in reversed(REQUEST_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,34 +77,31 @@ def main() -> None:
 @click.argument("application")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 @PORT
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(min=1))
-@click.option(
-    "--drain-timeout",
-    default=30.0,
-    show_default=True,
-    help="Seconds that a replaced worker may take to finish.",
-)
-def serve_command(
-    application: str, host: str, port: int, workers: int, drain_timeout: float
-) -> None:
+@worker_options
+@request_options
+def serve_command(application: str, host: str, port: int, **options: Any) -> None:
     """Serve APPLICATION: module:name or path/to/file.py:name.
 
     SIGHUP or `holdfast reload` replaces its code, SIGTERM or `holdfast stop` ends it.
     """
-    _serve(ServerSettings(application, host, port, workers, drain_timeout))
+    _serve(ServerSettings(application, host, port, **options))
 
 
 @main.command("develop")
 @click.argument("application")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 @PORT
-def develop_command(application: str, host: str, port: int) -> None:
+@request_options
+def develop_command(application: str, host: str, port: int, **requests: Any) -> None:
     """Serve APPLICATION, reload it when a Python file here changes, show error details.
 
     One worker; connections stay open over every change. Not for production: clients see
     tracebacks.
     """
-    _serve(ServerSettings(application, host, port, workers=1, develop=True, watch=(".",)))
+    settings = ServerSettings(
+        application, host, port, workers=1, spares=0, develop=True, watch=(".",), **requests
+    )
+    _serve(settings)
 
 
 @main.command("reload")

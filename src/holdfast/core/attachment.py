@@ -70,7 +70,8 @@ def check_plain(value: object) -> None:
     """
     problem = next(_problems(value, "data", 0), None)
     if problem is not None:
-        raise AttachmentError(*problem)
+        # From None: what the encoder thinks of it says less.
+        raise AttachmentError(*problem) from None
 
 
 def _problems(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]:

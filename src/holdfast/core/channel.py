@@ -15,7 +15,7 @@ from holdfast.core.connection import Connection, check_channel, check_message
 from holdfast.core.dispatch import dispatch
 from holdfast.core.errors import ChannelClosed, NotInsideHoldfast
 from holdfast.core.events import GapEvent, MessageEvent
-from holdfast.core.listeners import with_listener, without_listener
+from holdfast.core.listeners import check_event_type, with_listener, without_listener
 from holdfast.core.outbox import current_outbox
 from holdfast.core.plain import check_json, to_json
 
@@ -37,7 +37,7 @@ L = TypeVar("L", bound=Callable[..., object])
 
 
 class BroadcastChannel:
-    """A name to publish and to listen on, after the web platform's class of the same name.
+    """A name to publish and to listen on (HTML Standard, BroadcastChannel).
 
     Args:
         name: any text that is not empty; connections subscribe to it with
@@ -98,6 +98,8 @@ class BroadcastChannel:
         it. Inside an event it leaves when the event commits, and never if the listener raises.
 
         Args:
+            message: str, bytes (bytearray, memoryview), or what JSON carries: None, bool, int,
+                float, str, list, tuple, and dict with keys that are str; 64 levels deep at most.
             exclude: a connection that shall not get it, usually the one it came from.
 
         Raises:
@@ -128,6 +130,8 @@ class BroadcastChannel:
     def on(self, type: Literal["gap"]) -> Callable[[OnGap], OnGap]: ...
     def on(self, type: str) -> object:
         """Register the decorated function; see `add_event_listener`."""
+        # Now, not when it decorates: `@channel.on` without a type would register nothing.
+        self._row(type)
 
         def register(listener: L) -> L:
             self.add_event_listener(type, listener)
@@ -147,7 +151,7 @@ class BroadcastChannel:
 
         Raises:
             ValueError: there is no such event.
-            TypeError: the listener cannot be called.
+            TypeError: the type is no str, or the listener cannot be called.
             ChannelClosed: after `close`.
         """
         row = self._row(type)
@@ -198,7 +202,7 @@ class BroadcastChannel:
     # --- for Channels ---------------------------------------------------------------------------
 
     def receive(self, host: Host, message: Any) -> None:
-        """Somebody else posted `message`."""
+        """For `Channels`: somebody else posted `message`."""
         for iteration in self._iterations:
             iteration.put(message)
         if self._inbound is not None:
@@ -206,7 +210,7 @@ class BroadcastChannel:
             self._start(host)
 
     def lose(self, host: Host, count: int) -> None:
-        """`count` messages, here or on other channels, never reached this process."""
+        """For `Channels`: `count` messages, here or elsewhere, never reached this process."""
         for iteration in self._iterations:
             iteration.lose(count)
         if self._inbound is not None:
@@ -214,7 +218,7 @@ class BroadcastChannel:
             self._start(host)
 
     def wake_iterations(self) -> None:
-        """Have iterations look whether their worker leaves."""
+        """For `Channels`: have iterations look whether their worker leaves."""
         for iteration in self._iterations:
             iteration.wake()
 
@@ -260,6 +264,7 @@ class BroadcastChannel:
             host.report(f"a {kind.type} listener of {self!r}", failure.error)
 
     def _row(self, type: str) -> Row:
+        check_event_type(type)
         row = self._listeners.get(type)
         if row is None:
             raise ValueError(f"there is no event {type!r} of a channel; there are message and gap")

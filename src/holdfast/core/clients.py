@@ -19,6 +19,9 @@ __all__ = ["Clients"]
 # Asked for in pages: each attachment may have 16 KiB, and the keeper has others to serve.
 PAGE = 256
 
+# More connections than a machine has, and an int that every part takes.
+MOST = 2**32
+
 # The types of the Service Worker specification. Those without connections match nothing.
 _TYPES = {"websocket": True, "all": True, "window": False, "worker": False, "sharedworker": False}
 
@@ -41,7 +44,7 @@ class FoundConnection(Connection):
 
 
 class Clients:
-    """Finds connections; get it as `app.clients`.
+    """Finds connections; get it as `app.clients` (Service Workers, Clients).
 
     All connections of this machine are found, whichever worker had their last event, from
     upgraded to the end of their close event. What is found is a handle like `event.source`: it can
@@ -53,6 +56,9 @@ class Clients:
 
     async def get(self, id: str) -> Connection | None:
         """Return the connection with this id, or None if there is none, or no more.
+
+        Args:
+            id: as in `connection.id`.
 
         Raises:
             TypeError: the id is no str.
@@ -84,12 +90,12 @@ class Clients:
             TypeError, ValueError: an argument cannot be what it is said to be.
             NotInsideHoldfast: no event is being dispatched in this context.
         """
-        if type not in _TYPES:
+        if not isinstance(type, str) or type not in _TYPES:
             raise ValueError(f"there is no type {type!r}; the types are {', '.join(_TYPES)}")
         if channel is not None:
             channel = check_channel(channel)
         if limit is not None:
-            _check_limit(limit)
+            limit = _checked_limit(limit)
         outbox, host = _here()
         if not _TYPES[type]:
             return []
@@ -101,11 +107,12 @@ class Clients:
         return connections
 
 
-def _check_limit(limit: object) -> None:
+def _checked_limit(limit: object) -> int:
     if not isinstance(limit, int) or isinstance(limit, bool):
         raise TypeError(f"limit is an int, not {type(limit).__qualname__}")
     if limit < 1:
         raise ValueError(f"limit is at least 1, not {limit}")
+    return min(limit, MOST)
 
 
 def _here() -> tuple[Outbox, Host]:

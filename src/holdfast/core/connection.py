@@ -32,11 +32,12 @@ MAX_REASON = 123  # bytes in UTF-8
 
 
 class Connection:
-    """A WebSocket connection, named by its `id`.
+    """A WebSocket connection (RFC 6455), named by its `id`.
 
-    Get one from `event.accept()`, `event.upgrade_websocket()` or `event.source`. All methods are
-    plain calls: nothing is awaited, nothing is sent before the event commits. After `close()`, and
-    after the connection has closed, every method does nothing; `closed` tells.
+    Get one from `event.accept()`, `event.upgrade_websocket()`, `event.source` or `app.clients`. All
+    methods are plain calls: nothing is awaited, nothing is sent before the event commits. After
+    `close()`, and after the connection has closed, every method does nothing; `closed` tells.
+    Call them from the event loop's thread only.
     """
 
     __slots__ = (
@@ -101,9 +102,12 @@ class Connection:
 
     @property
     def data(self) -> Any:
-        """The attachment: plain data that survives reload, crash and idleness.
+        """The attachment: plain data that survives reload, crash and idleness; at most 16 KiB.
 
-        None until set. Change it in place or assign it; it is committed when the event ends.
+        None until set. Change it in place or assign it; it is committed when the event's listeners
+        have returned, or at a `flush`. Later changes are not kept. Plain are None, bool, int (64
+        bits), float, str, bytes, datetime (with a time zone), list, tuple (comes back as a list)
+        and dict with keys that are scalars. What is not makes the event fail with AttachmentError.
         """
         value = self._value
         return self._open() if value is UNOPENED else value
@@ -115,6 +119,8 @@ class Connection:
     def send(self, data: str | bytes) -> None:
         """Send a text (str) or binary (bytes, bytearray, memoryview) message.
 
+        Text and binary are kinds of their own (RFC 6455 section 5.6).
+
         Raises:
             TypeError: `data` is neither.
             ValueError: a str with a lone surrogate, which UTF-8 cannot carry.
@@ -125,7 +131,7 @@ class Connection:
             self._outbox.send(self.serial, data)
 
     def send_json(self, value: Any) -> None:
-        """Send plain data as a text message of JSON.
+        """Send plain data as a text message of JSON (RFC 8259).
 
         Raises:
             TypeError, ValueError: JSON cannot carry `value`.
@@ -145,17 +151,29 @@ class Connection:
         reason = check_close(code, reason)
         if not self._closed:
             self._closed = True
-            self._outbox.close(self.serial, code, reason)
+            # A member of an IntEnum is a code too.
+            self._outbox.close(self.serial, int(code), reason)
 
     def subscribe(self, channel: str) -> None:
-        """Have every publication on `channel` sent to this connection. Repeating is harmless."""
+        """Have every publication on `channel` sent to this connection. Repeating is harmless.
+
+        Args:
+            channel: the name, any text that is not empty.
+
+        Raises:
+            TypeError, ValueError: the name cannot be one.
+        """
         channel = check_channel(channel)
         if not self._closed:
             self._outbox.subscribe(self.serial, channel)
             self._set_channels(self.channels | {channel})
 
     def unsubscribe(self, channel: str) -> None:
-        """Undo `subscribe`. A channel that was not subscribed is no error."""
+        """Undo `subscribe`. A channel that was not subscribed is no error.
+
+        Raises:
+            TypeError, ValueError: the name cannot be one.
+        """
         channel = check_channel(channel)
         if not self._closed:
             self._outbox.unsubscribe(self.serial, channel)
@@ -211,7 +229,7 @@ def check_message(data: object) -> str | bytes:
 
 def check_close(code: object, reason: object) -> str:
     """Return `reason` as a plain str; raise unless it and `code` may be put into a close frame."""
-    if type(code) is not int:
+    if not isinstance(code, int) or isinstance(code, bool):
         raise TypeError(f"a close code is an int, not {type(code).__qualname__}")
     if code not in _SENDABLE and not 3000 <= code <= 4999:
         raise ValueError(f"close code {code} may not be sent (RFC 6455 section 7.4)")

@@ -23,8 +23,9 @@ __all__ = ["CookieOptions", "parse_cookies", "serialize_cookie", "serialize_dele
 _LONGEST = 4096
 
 # RFC 6265 section 4.1.1, "path-value", and the host names that section 5.2.3 makes sense for.
-_PATH = re.compile(r"[\x20-\x3a\x3c-\x7e]*")
-_DOMAIN = re.compile(r"[0-9A-Za-z.-]+")
+# Browsers ignore an attribute of more than 1024 bytes (RFC 6265bis section 5.6).
+_PATH = re.compile(r"[\x20-\x3a\x3c-\x7e]{,1024}")
+_DOMAIN = re.compile(r"[0-9A-Za-z.-]{1,1024}")
 _SAME_SITE = {"strict": "Strict", "lax": "Lax", "none": "None"}
 
 # "cookie-octet" without "%", which starts an escape.
@@ -39,15 +40,22 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class CookieOptions(TypedDict, total=False):
-    """The keyword arguments of `serialize_cookie`."""
+    """The keyword arguments of `set_cookie`, all of them optional (RFC 6265 section 4.1)."""
 
     max_age: int | None
+    """Seconds to keep it; 0 or less deletes it. Wins over `expires`."""
     expires: datetime | None
+    """When to forget it, with a time zone. With neither of the two it lasts for the session."""
     path: str | None
+    """The requests it is sent with; "/" by default, None for the directory of the current one."""
     domain: str | None
+    """Also send it to subdomains of this host; None, the default, for this host only."""
     secure: bool
+    """Send it over TLS only; True by default. Browsers take "localhost" for safe."""
     http_only: bool
+    """Hide it from scripts; False by default."""
     same_site: Literal["strict", "lax", "none"]
+    """"strict" or "lax", the default, keep it from requests that other sites cause."""
 
 
 def parse_cookies(header: str) -> dict[str, str]:
@@ -93,11 +101,14 @@ def serialize_cookie(
 
     Raises:
         ValueError: something here cannot be put into the field, or browsers would drop the cookie.
+        TypeError: something here is of the wrong type.
     """
+    _check_token(name)
     _check_name(name, path, domain, secure=secure)
     encoded = _encode(name, value)
     attributes = [f"{name}={encoded}"]
     if max_age is not None:
+        _check_type(f"the max_age of cookie {name!r}", max_age, int)
         attributes.append(f"Max-Age={max_age:d}")
     if expires is not None:
         attributes.append(f"Expires={_format_date(name, expires)}")
@@ -121,6 +132,7 @@ def serialize_deletion(name: str, path: str | None = "/", domain: str | None = N
     Secure only where the name demands it: over plain HTTP browsers ignore a secure cookie, its
     deletion included; over TLS they take either.
     """
+    _check_token(name)
     secure = name.lower().startswith(("__secure-", "__host-"))
     return serialize_cookie(
         name, "", max_age=0, expires=_EPOCH, path=path, domain=domain, secure=secure
@@ -139,6 +151,7 @@ def _decode(value: str) -> str:
 
 
 def _encode(name: str, value: str) -> str:
+    _check_type(f"the value of cookie {name!r}", value, str)
     try:
         encoded = quote(value, safe=_SAFE_IN_VALUE)
     except UnicodeEncodeError as error:
@@ -149,15 +162,26 @@ def _encode(name: str, value: str) -> str:
     return encoded
 
 
+def _check_type(what: str, value: object, kind: type) -> None:
+    # A bool is an int to Python, and the age of no cookie.
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{what} is of type {kind.__name__}, not {type(value).__qualname__}")
+
+
 def _check(name: str, attribute: str, value: str, pattern: re.Pattern[str]) -> None:
+    _check_type(f"the {attribute} of cookie {name!r}", value, str)
     if pattern.fullmatch(value) is None:
         raise ValueError(f"cookie {name!r} cannot have the {attribute} {value!r}")
 
 
-def _check_name(name: str, path: str | None, domain: str | None, *, secure: bool) -> None:
-    """Check the name, and what browsers demand of the names with a meaning (RFC 6265bis 4.1.3)."""
+def _check_token(name: str) -> None:
+    _check_type("the name of a cookie", name, str)
     if not is_token(name):
         raise ValueError(f"{name!r} is not a cookie name: it is not a token")
+
+
+def _check_name(name: str, path: str | None, domain: str | None, *, secure: bool) -> None:
+    """Check the name, and what browsers demand of the names with a meaning (RFC 6265bis 4.1.3)."""
     prefix = name[:9].lower()
     if prefix.startswith(("__secure-", "__host-")) and not secure:
         raise ValueError(f"cookie {name!r} has to be secure; browsers drop it otherwise")
@@ -167,15 +191,19 @@ def _check_name(name: str, path: str | None, domain: str | None, *, secure: bool
 
 def _format_date(name: str, when: datetime) -> str:
     """Return an IMF-fixdate (RFC 9110 section 5.6.7)."""
+    _check_type(f"the expiry of cookie {name!r}", when, datetime)
     if when.tzinfo is None:
         raise ValueError(f"the expiry of cookie {name!r} has no time zone")
-    utc = when.astimezone(UTC)
+    try:
+        utc = when.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"the expiry of cookie {name!r} is in no year from 1 to 9999") from None
     day, month = _DAYS[utc.weekday()], _MONTHS[utc.month - 1]
     return f"{day}, {utc.day:02} {month} {utc.year:04} {utc:%H:%M:%S} GMT"
 
 
 def _format_same_site(name: str, same_site: str, *, secure: bool) -> str:
-    if same_site not in _SAME_SITE:
+    if not isinstance(same_site, str) or same_site not in _SAME_SITE:
         raise ValueError(f"cookie {name!r} cannot have same_site={same_site!r}")
     if same_site == "none" and not secure:
         raise ValueError(f"cookie {name!r} with same_site='none' has to be secure")

@@ -5,13 +5,14 @@ and decide what the outcome means; nothing is logged or sent from here.
 
 Listeners run one after the other. `begin` goes as far as it can without waiting, so that an event
 whose listeners never wait costs no coroutine of ours; where one waits, it returns the rest as
-something to await.
+something to await. `first_step` does the same for any coroutine: a request costs no timer unless
+its listeners wait.
 """
 
 from __future__ import annotations
 
 from types import CoroutineType, coroutine
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from holdfast.core.errors import AlreadyDecided
 from holdfast.core.events import Upgrade
@@ -19,12 +20,21 @@ from holdfast.core.http import Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Generator, Iterable, Iterator, Sequence
-    from typing import Any
 
     from holdfast.core.events import ExtendableEvent, RequestEvent
-    from holdfast.core.scope import Listener
+    from holdfast.core.listeners import Listener
 
-__all__ = ["Failure", "Suspended", "begin", "dispatch", "dispatch_request"]
+__all__ = [
+    "Failure",
+    "Suspended",
+    "Waiting",
+    "begin",
+    "dispatch",
+    "dispatch_request",
+    "first_step",
+]
+
+T_co = TypeVar("T_co", covariant=True)
 
 # Whatever else a listener raises before it has waited is its own failure; so is CancelledError,
 # since nobody could have cancelled anything yet (it awaited something that was cancelled before).
@@ -39,6 +49,54 @@ class Failure:
     def __init__(self, error: BaseException, *, closes: bool) -> None:
         self.error = error
         self.closes = closes
+
+
+class Steppable(Protocol[T_co]):
+    """A coroutine, or the next item of an async generator on its way."""
+
+    def send(self, value: Any, /) -> Any: ...
+    def throw(self, error: BaseException, /) -> Any: ...
+    def __await__(self) -> Generator[Any, Any, T_co]: ...
+
+
+class Waiting(Generic[T_co]):
+    """A coroutine that was stepped and waits. Await `finish()` for its result."""
+
+    __slots__ = ("_awaited", "_work")
+
+    def __init__(self, work: Steppable[T_co], awaited: object) -> None:
+        self._work = work
+        self._awaited = awaited
+
+    @coroutine
+    def finish(self) -> Generator[Any, Any, T_co]:
+        awaited, work = self._awaited, self._work
+        try:
+            while True:
+                try:
+                    result = yield awaited
+                except BaseException as error:
+                    awaited = work.throw(error)
+                else:
+                    if result is None:
+                        break
+                    awaited = work.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        # What event loops send is None, and so is what `yield from` begins with: from here on the
+        # interpreter steps the work itself.
+        return (yield from work.__await__())
+
+
+def first_step(work: Steppable[T_co]) -> T_co | Waiting[T_co]:
+    """Run `work` until it ends or waits; return its result, or the rest of it.
+
+    Raises whatever `work` raises.
+    """
+    try:
+        return Waiting(work, work.send(None))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
 
 
 class Suspended:

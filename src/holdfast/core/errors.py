@@ -56,7 +56,14 @@ class AlreadyDecided(LocalError):
 
 
 class AttachmentError(LocalError):
-    """A connection's `data` cannot be kept: it is too large, or not plain data."""
+    """A connection's `data` cannot be kept: it is too large, or not plain data.
+
+    Raised when the listeners have returned, so their event has failed.
+
+    Attributes:
+        path (str): the place in it, as "data['cart'][3]".
+        why (str): what is wrong there.
+    """
 
     def __init__(self, path: str, why: str) -> None:
         self.path = path
@@ -74,7 +81,11 @@ class BodyUsed(LocalError):
 
 
 class ChannelClosed(LocalError):
-    """Something was posted on a BroadcastChannel after its `close`."""
+    """Something was posted on a BroadcastChannel after its `close`.
+
+    Attributes:
+        channel (str): its name.
+    """
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
@@ -84,7 +95,11 @@ class ChannelClosed(LocalError):
 
 
 class EventSettled(LocalError):
-    """The event is over: its listeners and everything passed to `wait_until` have ended."""
+    """The event is over: its listeners and everything passed to `wait_until` have ended.
+
+    Attributes:
+        event_type (str): as "fetch".
+    """
 
     def __init__(self, event_type: str) -> None:
         self.event_type = event_type
@@ -97,7 +112,12 @@ class EventSettled(LocalError):
 
 
 class LifecycleError(LocalError):
-    """A lifecycle step was asked for in a state that does not lead there."""
+    """A lifecycle step was asked for in a state that does not lead there.
+
+    Attributes:
+        state (str): as "installing".
+        step (str): as "activate".
+    """
 
     def __init__(self, state: str, step: str) -> None:
         self.state = state
@@ -108,7 +128,11 @@ class LifecycleError(LocalError):
 
 
 class MessagesLost(LocalError):
-    """An iteration over a BroadcastChannel was slower than the channel, for too long."""
+    """An iteration over a BroadcastChannel was slower than the channel, for too long.
+
+    Attributes:
+        count (int): how many messages were lost.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -128,7 +152,11 @@ class NotAnUpgradeRequest(LocalError):
 
 
 class NotInsideHoldfast(LocalError):
-    """Something that needs a running holdfast was called from a program that is none."""
+    """Something that needs a running holdfast was called from a program that is none.
+
+    Attributes:
+        what (str): what was called.
+    """
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -138,7 +166,11 @@ class NotInsideHoldfast(LocalError):
 
 
 class SelfFetchTooDeep(LocalError):
-    """`app.fetch` was called by a listener that `app.fetch` had called, too many times over."""
+    """`app.fetch` was called by a listener that `app.fetch` had called, too many times over.
+
+    Attributes:
+        limit (int): how many levels are allowed.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -156,7 +188,12 @@ class BrokenWire(RemoteError):
 
 
 class UnknownDelivery(RemoteError):
-    """A worker acknowledged a delivery that is not in flight."""
+    """A worker acknowledged a delivery that is not in flight.
+
+    Attributes:
+        number (int): of the delivery.
+        attempt (int): that was acknowledged.
+    """
 
     def __init__(self, number: int, attempt: int) -> None:
         self.number = number

@@ -66,11 +66,12 @@ _NOT_FOR_APPLICATIONS = frozenset(
 
 
 class ExtendableEvent:
-    """Base of all events. Its life can be extended with `wait_until`."""
+    """Base of all events (Service Workers, ExtendableEvent). `wait_until` extends its life."""
 
     __slots__ = ("_extension", "_outbox")
 
     type: ClassVar[str]
+    """The name that listeners are registered for, as "fetch"."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -90,6 +91,11 @@ class ExtendableEvent:
 
         The work starts at once. What it sends through a connection after the listeners have
         returned leaves at once. A worker that is replaced waits for it, up to its drain timeout.
+        It is done at most once, and what it changes in a connection's `data` is not kept.
+
+        Args:
+            work: a coroutine, a task, or anything else to await. What it raises is logged; in
+                install, activate and startup it fails the start of the worker.
 
         Raises:
             EventSettled: the event is over.
@@ -139,21 +145,32 @@ class _Extension:
 
 
 class InstallEvent(ExtendableEvent):
-    """Once per generation, before it serves: prepare what the new code needs."""
+    """Once per generation, before it serves: prepare what the new code needs.
+
+    In its first worker. If a listener raises, or it takes longer than 30 s with its `wait_until`
+    work, the generation is given up and the one before it goes on (Service Workers, InstallEvent).
+    """
 
     __slots__ = ()
     type = "install"
 
 
 class ActivateEvent(ExtendableEvent):
-    """Once per generation, after install: take over."""
+    """Once per generation, after install: take over.
+
+    In the same worker, under the same conditions.
+    """
 
     __slots__ = ()
     type = "activate"
 
 
 class StartupEvent(ExtendableEvent):
-    """Once per worker process, before it serves: open pools here."""
+    """Once per worker process, before it serves: open pools here.
+
+    If a listener raises, or it takes longer than 30 s with its `wait_until` work, the worker does
+    not serve.
+    """
 
     __slots__ = ()
     type = "startup"
@@ -172,6 +189,11 @@ class ErrorEvent(ExtendableEvent):
     __slots__ = ("error", "event")
     type = "error"
 
+    error: BaseException
+    """What was raised."""
+    event: ExtendableEvent
+    """The event whose listener it was."""
+
     def __init__(self, outbox: Outbox, error: BaseException, event: ExtendableEvent) -> None:
         super().__init__(outbox)
         self.error = error
@@ -179,7 +201,7 @@ class ErrorEvent(ExtendableEvent):
 
 
 class MessageEvent(ExtendableEvent):
-    """Somebody else posted on a BroadcastChannel."""
+    """Somebody else posted on a BroadcastChannel (HTML Standard, MessageEvent)."""
 
     __slots__ = ("channel", "data")
     type = "message"
@@ -202,6 +224,7 @@ class GapEvent(ExtendableEvent):
     type = "gap"
 
     channel: BroadcastChannel
+    """The channel object that listened."""
     lost: int
     """How many, since the last message or gap event."""
 
@@ -224,6 +247,9 @@ class RequestEvent(ExtendableEvent):
 
     __slots__ = ("_cookies", "_decision", "_upgradable", "request")
 
+    request: Request
+    """What is asked for."""
+
     def __init__(self, outbox: Outbox, request: Request, *, upgradable: bool) -> None:
         super().__init__(outbox)
         self.request = request
@@ -244,10 +270,13 @@ class RequestEvent(ExtendableEvent):
     def set_cookie(self, name: str, value: str, **options: Any) -> None:
         """Set a cookie with the response, or with the 101 of an upgrade (RFC 6265).
 
-        Options as in `Response.set_cookie`.
+        Args:
+            options: as in `Response.set_cookie`.
 
         Raises:
             ValueError: name, value or an option cannot be put into a header.
+            TypeError: one of them is of the wrong type.
+            EventSettled: no listener runs any more.
         """
         self._check_open()
         self._cookies = [*(self._cookies or ()), serialize_cookie(name, value, **options)]
@@ -289,7 +318,11 @@ class RequestEvent(ExtendableEvent):
 
 
 class FetchEvent(RequestEvent):
-    """A request to answer."""
+    """A request to answer (Service Workers, FetchEvent). Unanswered, the client gets a 404.
+
+    Also dispatched for a WebSocket handshake that no `websocketupgrade` listener decided;
+    unanswered, that gets a 426.
+    """
 
     __slots__ = ()
     type = "fetch"
@@ -297,9 +330,14 @@ class FetchEvent(RequestEvent):
     def respond_with(self, response: Response | Awaitable[Response]) -> None:
         """Answer the request. Returning a Response from the listener does the same.
 
+        Args:
+            response: one, or an awaitable of one. If a listener or the awaitable raises, the client
+                gets a 500 instead, or the HTTPError that was raised.
+
         Raises:
             AlreadyDecided: the event was answered before.
             EventSettled: no listener runs any more.
+            TypeError: `response` is neither.
         """
         self._decide_response(response)
 
@@ -311,8 +349,10 @@ class FetchEvent(RequestEvent):
     ) -> Connection:
         """Turn the request into a WebSocket connection.
 
+        The 101 is sent when the listeners have returned, and what they sent after it.
+
         Args:
-            data: the connection's first attachment.
+            data: the connection's first attachment: plain data, at most 16 KiB encoded.
             subprotocol: one that the client offered (RFC 6455 section 1.9).
             headers: more header fields for the 101.
 
@@ -327,7 +367,10 @@ class FetchEvent(RequestEvent):
 
 
 class WebSocketUpgradeEvent(RequestEvent):
-    """A WebSocket handshake to accept or reject; asynchronous work before that is fine."""
+    """A WebSocket handshake to accept or reject; asynchronous work before that is fine.
+
+    Well-formed it is already (RFC 6455 section 4.2.1). What nobody decides is a `fetch` event next.
+    """
 
     __slots__ = ()
     type = "websocketupgrade"
@@ -338,21 +381,42 @@ class WebSocketUpgradeEvent(RequestEvent):
         subprotocol: str | None = None,
         headers: HeadersInit | None = None,
     ) -> Connection:
-        """Accept the handshake. Arguments and errors as in `FetchEvent.upgrade_websocket`."""
-        return self._decide_upgrade(data, subprotocol, headers)
+        """Accept the handshake: the client gets a 101 when the listeners have returned.
 
-    def reject(self, response: Response | Awaitable[Response]) -> None:
-        """Answer with an ordinary response instead of a connection.
+        Args:
+            data: the connection's first attachment: plain data, at most 16 KiB encoded.
+            subprotocol: one that the client offered (RFC 6455 section 1.9). Browsers give up if
+                they offered some and none is chosen.
+            headers: more header fields for the 101.
 
         Raises:
             AlreadyDecided: the event was answered before.
             EventSettled: no listener runs any more.
+            ValueError: the client did not offer `subprotocol`, or a header cannot be sent or is
+                the handshake's own.
+        """
+        return self._decide_upgrade(data, subprotocol, headers)
+
+    def reject(self, response: Response | Awaitable[Response]) -> None:
+        """Answer with an ordinary response instead of a connection. Returning one does the same.
+
+        Args:
+            response: one, or an awaitable of one.
+
+        Raises:
+            AlreadyDecided: the event was answered before.
+            EventSettled: no listener runs any more.
+            TypeError: `response` is neither.
         """
         self._decide_response(response)
 
 
 class WebSocketMessageEvent(ExtendableEvent):
-    """One complete message of a connection."""
+    """One complete message of a connection, delivered at least once.
+
+    What its listeners ask for through holdfast happens exactly once: when they have returned, or,
+    if one of them raises, not at all. The next message of the connection waits until then.
+    """
 
     __slots__ = ("attempt", "data", "number", "source")
     type = "websocketmessage"
@@ -401,10 +465,11 @@ class WebSocketMessageEvent(ExtendableEvent):
         """Send now what was collected so far, instead of when the listeners have returned.
 
         For listeners that stream. What was flushed may be sent again if the worker is lost before
-        the listener returns; `attempt` tells.
+        the listener returns; `attempt` tells. Changes of `data` are kept with it.
 
         Raises:
             EventSettled: no listener runs any more.
+            AttachmentError: the changed `data` cannot be kept.
         """
         self._check_open()
         self.source.commit()
@@ -418,11 +483,17 @@ class WebSocketCloseEvent(ExtendableEvent):
     type = "websocketclose"
 
     source: Connection
+    """The connection that has closed: `data` and `url` are at hand, methods do nothing."""
     code: int
     """As received; 1005 if the peer gave none, 1006 if it vanished (RFC 6455 section 7.1.5)."""
     reason: str
+    """As received, often empty (RFC 6455 section 7.1.6)."""
     was_clean: bool
     """False only for 1006."""
+    number: int
+    """One more than that of the connection's last message."""
+    attempt: int
+    """1, or more when an earlier worker was lost before it acknowledged this event."""
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ that one is decoded; a response's headers are checked where the application sets
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import TypeAlias, overload
 
@@ -34,7 +34,7 @@ class Headers:
 
     Raises:
         ValueError: a name is not a token, or a value cannot be sent.
-        TypeError: a name or a value is not a str.
+        TypeError: a name or a value is not a str, or these are no pairs of them.
     """
 
     __slots__ = ("_raw",)
@@ -46,8 +46,7 @@ class Headers:
         elif isinstance(init, Headers):
             self._raw = init._raw.copy()
         else:
-            pairs = init.items() if isinstance(init, Mapping) else init
-            self._raw = [_encode(name, value) for name, value in pairs]
+            self._raw = [_encode(name, value) for name, value in _pairs(init)]
 
     @classmethod
     def from_raw(cls, raw: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -155,7 +154,25 @@ HeadersInit: TypeAlias = Headers | Mapping[str, str] | Iterable[tuple[str, str]]
 
 def is_token(text: str) -> bool:
     """Tell whether this can name a field, a method or a cookie (RFC 9110 section 5.6.2)."""
-    return _TOKEN.fullmatch(text) is not None
+    return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
+
+
+def _pairs(init: HeadersInit) -> Iterable[tuple[str, str]]:
+    if isinstance(init, Mapping):
+        return init.items()
+    # A str is an iterable of strs: "ab" would become a field "a" with the value "b".
+    if isinstance(init, str | bytes) or not isinstance(init, Iterable):
+        kind = type(init).__qualname__
+        raise TypeError(f"headers are a mapping, or pairs of name and value, not {kind}")
+    return map(_pair, init)
+
+
+def _pair(field: Sequence[str]) -> tuple[str, str]:
+    if not isinstance(field, tuple | list) or len(field) != 2:
+        # Without what it is: it may be a secret.
+        raise TypeError("a header is a pair of name and value, as a tuple or a list")
+    name, value = field
+    return name, value
 
 
 def _key(name: str) -> bytes:
@@ -163,7 +180,11 @@ def _key(name: str) -> bytes:
 
     Encoded before it is lowered: str.lower turns the Kelvin sign into an ASCII "k".
     """
-    return name.encode("ascii", "replace").lower()
+    try:
+        return name.encode("ascii", "replace").lower()
+    except AttributeError:
+        kind = type(name).__qualname__
+        raise TypeError(f"a header name is a str, not {kind}") from None
 
 
 def _encode(name: str, value: str) -> tuple[bytes, bytes]:

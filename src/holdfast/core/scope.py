@@ -1,6 +1,7 @@
 """ServiceWorker: the scope that an application registers its listeners on.
 
-Pure. A host asks it for the listeners of an event; nothing is dispatched from here.
+Pure. A host asks it for the listeners of an event; nothing is dispatched from here but what the
+application asks of itself (`fetch`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from holdfast.core import events
+from holdfast.core.answer import fetch_from_itself, own_request
 from holdfast.core.clients import Clients
-from holdfast.core.listeners import with_listener, without_listener
+from holdfast.core.listeners import check_event_type, with_listener, without_listener
 from holdfast.core.registration import Registration
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterable
+
+    from holdfast.core.headers import HeadersInit
+    from holdfast.core.http import Request, Response
     from holdfast.core.listeners import OnError, Row
+    from holdfast.core.url import URL
 
 __all__ = ["EVENT_TYPES", "ServiceWorker"]
 
@@ -49,6 +56,8 @@ OnFailure = TypeVar("OnFailure", bound=Callable[[events.ErrorEvent], object])
 class ServiceWorker:
     """What an application registers its listeners on, usually as `app` at module level.
 
+    The global scope of the Service Workers specification, as an object (DOM Standard, EventTarget).
+
     Listeners are `def` or `async def` functions of one argument, the event, or objects with a
     `handle_event` method. They run in the order of registration.
     """
@@ -74,21 +83,56 @@ class ServiceWorker:
 
         Raises:
             ValueError: there is no such event.
-            TypeError: the listener cannot be called.
+            TypeError: the type is no str, or the listener cannot be called.
         """
         name = _event_type(type)
-        if on_error not in ("continue", "close"):
-            raise ValueError(f"on_error is 'continue' or 'close', not {on_error!r}")
+        _check_on_error(on_error)
         self.registered[name] = with_listener(self.registered[name], listener, on_error)
 
     def remove_event_listener(self, type: str, listener: object) -> None:
         """Undo `add_event_listener`. A listener that is not registered is no error.
+
+        Args:
+            type: that it was registered for.
+            listener: the same object.
 
         Raises:
             ValueError: there is no such event.
         """
         name = _event_type(type)
         self.registered[name] = without_listener(self.registered[name], listener)
+
+    async def fetch(
+        self,
+        url: str | URL | Request,
+        *,
+        method: str = "GET",
+        headers: HeadersInit | None = None,
+        body: str | bytes | AsyncIterable[bytes] | None = None,
+    ) -> Response:
+        """Ask this application itself, without a network: `await app.fetch("/page")`.
+
+        A fetch event of its own, whose effects count if it succeeds. The response is what a client
+        would get: with its cookies, 404 if nobody answers, an HTTPError as its response. May be
+        called during install and activate. No request timeout applies but that of the listener
+        that calls it.
+
+        Args:
+            url: a path, relative to http://localhost; or a Request to there, without the rest.
+            method: as for a Request.
+            headers: as for a Request.
+            body: as for a Request.
+
+        Raises:
+            ValueError: the URL is somebody else's (use an HTTP client), or no request can be made
+                of this.
+            TypeError: the same, for its types.
+            NotInsideHoldfast: nothing serves this application.
+            SelfFetchTooDeep: a listener fetches itself.
+            NotAnUpgradeRequest: a listener upgraded; and anything else that one may raise.
+        """
+        request = own_request(url, method, headers, body)
+        return await fetch_from_itself(self.registered["fetch"], request)
 
     @overload
     def on(
@@ -127,10 +171,17 @@ class ServiceWorker:
         self, type: Literal["error"], *, on_error: OnError = ...
     ) -> Callable[[OnFailure], OnFailure]: ...
     def on(self, type: str, *, on_error: OnError = "continue") -> object:
-        """Register the decorated function; see `add_event_listener`.
+        """Register the decorated function, and return it as it is: `@app.on("fetch")`.
 
         A type checker knows the event that each type name brings.
+
+        Args:
+            type: as for `add_event_listener`, which also says what is raised.
+            on_error: "close" closes the connection with 1011 when the listener raises.
         """
+        # Now, not when it decorates: `@app.on` without a type would register nothing.
+        _event_type(type)
+        _check_on_error(on_error)
 
         def register(listener: L) -> L:
             self.add_event_listener(type, listener, on_error=on_error)
@@ -139,7 +190,13 @@ class ServiceWorker:
         return register
 
 
+def _check_on_error(on_error: object) -> None:
+    if on_error not in ("continue", "close"):
+        raise ValueError(f"on_error is 'continue' or 'close', not {on_error!r}")
+
+
 def _event_type(name: str) -> str:
+    check_event_type(name)
     name = ALIASES.get(name, name)
     if name not in EVENT_TYPES:
         known = ", ".join(EVENT_TYPES)

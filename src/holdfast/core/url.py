@@ -158,15 +158,17 @@ class URL:
 
     Raises:
         ValueError: this is not a URL, or a relative one without a base.
+        TypeError: this is neither a str nor a URL, or the base is neither.
     """
 
     __slots__ = ("_href", "_params", "_parts")
 
     def __init__(self, url: str | URL, base: str | URL | None = None) -> None:
-        text = str(url)
-        base_url = URL(base) if isinstance(base, str) else base
+        text = url.href if isinstance(url, URL) else _text(url, "a URL")
+        if base is not None and not isinstance(base, URL):
+            base = URL(_text(base, "a base"))
         try:
-            self._parts: _Parts = _parse(_clean(text), base_url._parts if base_url else None)
+            self._parts: _Parts = _parse(_clean(text), base._parts if base else None)
         except ValueError as error:
             raise ValueError(f"{text!r} is not a URL: {error}") from error
         self._href: str | None = None
@@ -291,6 +293,13 @@ def _normalize_query(query: bytes) -> str | None:
     if _PLAIN_QUERY.fullmatch(query) is not None:
         return query.decode("ascii")
     return quote_from_bytes(query, safe=_SAFE_SPECIAL_QUERY) or None
+
+
+def _text(text: str, what: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is a str or a URL, not {type(text).__qualname__}")
+    # Not str(text): an enum's member, for one, makes something else of that.
+    return str.__str__(text)
 
 
 def _clean(text: str) -> str:

@@ -3,34 +3,39 @@
 Shell. The worker runs it under uvicorn. Order of a request with a handshake (RFC 6455 section
 4.2): a malformed one is refused; then the `websocketupgrade` listeners may decide; then, as for
 every other request, the `fetch` listeners. Nothing is written before a decision, so a listener
-that raises yields a clean 500.
+that raises yields a clean response: that of its HTTPError, or 500.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import traceback
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from holdfast.core.dispatch import Failure, dispatch_request
+from holdfast.core.answer import failure_response, is_clients_fault, settle
+from holdfast.core.dispatch import Failure, Waiting, dispatch_request, first_step
 from holdfast.core.errors import AttachmentError
 from holdfast.core.events import FetchEvent, Upgrade, WebSocketUpgradeEvent
+from holdfast.core.files import FileBody
 from holdfast.core.http import Request, Response
+from holdfast.core.http_errors import BadRequest, ContentTooLarge, HTTPError, ServiceUnavailable
 from holdfast.core.outbox import current_outbox
 from holdfast.framing.handshake import check_request
+from holdfast.hosts.deadlines import Deadlines
+from holdfast.hosts.exchange import TOO_LARGE_TEXT, Exchange
+from holdfast.hosts.files import respond_with_file
 from holdfast.hosts.reporting import report_failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
     from holdfast.core.events import RequestEvent
-    from holdfast.core.ports import CommittingHost, Outbox
+    from holdfast.core.ports import Host, Outbox
     from holdfast.core.scope import ServiceWorker
+    from holdfast.hosts.exchange import Receive, Scope, Send
 
-    Scope: TypeAlias = MutableMapping[str, Any]
-    Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-    Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+    Decision: TypeAlias = Response | Upgrade | Failure | None
 
 __all__ = ["EXTENSION", "HandoverUnavailable", "HttpSide", "SocketGiver"]
 
@@ -38,6 +43,10 @@ log = logging.getLogger("holdfast.worker")
 
 # The scope extension under which the server puts the SocketGiver of a handshake request.
 EXTENSION = "holdfast.socket"
+
+# Some proxies forward a handshake's scheme as that of the WebSocket. A URL of holdfast's has that
+# of the request, which a handshake is.
+SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 class HandoverUnavailable(Exception):
@@ -55,77 +64,211 @@ class SocketGiver(Protocol):
         """
 
 
+class Late(Exception):
+    """The listeners have ended after their time was up, and the client has its answer."""
+
+
 class HttpSide:
     """The ASGI application that a worker's HTTP server calls.
 
     Args:
         host: dispatches and commits.
         develop: show error details to clients.
+        max_body: bytes that the body of a request may have.
+        request_timeout: seconds that the listeners of a request may take to answer; 0 for ever.
     """
 
-    def __init__(self, app: ServiceWorker, host: CommittingHost, *, develop: bool) -> None:
+    def __init__(
+        self,
+        app: ServiceWorker,
+        host: Host,
+        *,
+        develop: bool,
+        max_body: int = 16 * 1024 * 1024,
+        request_timeout: float = 30.0,
+    ) -> None:
         self._app = app
         self._host = host
         self._develop = develop
+        self._max_body = max_body
+        self._request_timeout = request_timeout or inf
+        self._deadlines = Deadlines(self._tell_late)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = _request(scope, receive)
-        giver: SocketGiver | None = scope.get("extensions", {}).get(EXTENSION)
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        scheme: str = scope["scheme"]
+        exchange = Exchange(receive, send, self._max_body)
+        request = Request.from_parts(
+            scope["method"],
+            SCHEMES.get(scheme, scheme),
+            scope["raw_path"],
+            scope["query_string"],
+            headers,
+            scope["client"],
+            exchange,
+        )
+        extensions = scope.get("extensions")
+        giver: SocketGiver | None = None if extensions is None else extensions.get(EXTENSION)
         if not request.has_valid_url:
-            await _respond(send, scope, _plain(400, "the Host header is not a host"), [])
-        elif giver is None:
-            await self._fetch(scope, send, request)
+            await self._refuse(exchange, request, BadRequest("the Host header is not a host"))
+        elif not exchange.check_length(headers):
+            await self._refuse(exchange, request, ContentTooLarge(TOO_LARGE_TEXT))
         else:
-            await self._upgrade(scope, send, request, giver)
+            try:
+                if giver is None:
+                    await self._fetch(exchange, request)
+                else:
+                    await self._upgrade(exchange, request, giver, scope)
+            except Late:
+                pass
 
-    async def _fetch(self, scope: Scope, send: Send, request: Request) -> None:
+    # --- one event after the other --------------------------------------------------------------
+
+    async def _fetch(self, exchange: Exchange, request: Request) -> None:
         outbox = self._host.new_outbox()
         event = FetchEvent(outbox, request, upgradable=False)
-        answer = await self._dispatch(event, outbox)
-        if answer is None:
-            answer = _plain(404, "Not Found")
-        assert isinstance(answer, Response)  # An event that is not upgradable was not upgraded.
-        await _respond(send, scope, answer, event.set_cookies)
+        decided = self._begin(event, outbox)
+        if isinstance(decided, Waiting):
+            decided = await self._wait(exchange, event, outbox, decided, self._time_is_up())
+        assert not isinstance(decided, Upgrade)  # An event that is not upgradable was not upgraded.
+        answer = settle(outbox, decided)
+        if isinstance(answer, Response) and not answer.is_streaming:
+            await exchange.respond(answer, event.set_cookies)
+        else:
+            await self._respond(exchange, event, answer)
 
     async def _upgrade(
-        self, scope: Scope, send: Send, request: Request, giver: SocketGiver
+        self, exchange: Exchange, request: Request, giver: SocketGiver, scope: Scope
     ) -> None:
         refusal = check_request(scope["method"], scope["http_version"], scope["headers"])
         if refusal is not None:
-            answer = _plain(refusal.status, refusal.reason, refusal.headers)
-            await _respond(send, scope, answer, [])
+            response = Response(refusal.reason, status=refusal.status, headers=refusal.headers)
+            await exchange.respond(response)
             return
+        until = self._time_is_up()
         for kind in (WebSocketUpgradeEvent, FetchEvent):
             outbox = self._host.new_outbox()
             event: RequestEvent = kind(outbox, request, upgradable=True)
-            decided = await self._dispatch(event, outbox)
+            decided = self._begin(event, outbox)
+            if isinstance(decided, Waiting):
+                decided = await self._wait(exchange, event, outbox, decided, until)
             if isinstance(decided, Upgrade):
-                decided = await self._give(giver, event, decided, outbox)
-                if decided is None:
-                    return
-            if decided is not None:
-                await _respond(send, scope, decided, event.set_cookies)
+                decided = _commit_attachment(decided)
+            if isinstance(decided, Upgrade):
+                await self._give(exchange, event, decided, outbox, giver)
                 return
-        undecided = _plain(426, "Upgrade Required", (("upgrade", "websocket"),))
-        await _respond(send, scope, undecided, [])
-
-    async def _dispatch(self, event: RequestEvent, outbox: Outbox) -> Response | Upgrade | None:
-        """Run the listeners; commit, unless an Upgrade is returned, whose handover commits."""
-        current_outbox.set(outbox)
-        answer = await dispatch_request(event, self._app.registered[event.type])
-        if isinstance(answer, Upgrade):
-            answer = _commit_attachment(answer)
-        if isinstance(answer, Failure):
-            self._host.discard(outbox)
-            return await self._fail(event, answer.error)
-        if not isinstance(answer, Upgrade):
+            if decided is not None:
+                await self._respond(exchange, event, settle(outbox, decided))
+                return
             self._host.commit(outbox)
-        return answer
+        undecided = Response("Upgrade Required", status=426, headers={"upgrade": "websocket"})
+        await exchange.respond(undecided)
+
+    def _begin(self, event: RequestEvent, outbox: Outbox) -> Decision | Waiting[Decision]:
+        """Run the listeners as far as they go without waiting."""
+        current_outbox.set(outbox)
+        try:
+            return first_step(dispatch_request(event, self._app.registered[event.type]))
+        except asyncio.CancelledError as error:
+            # Nobody could have cancelled this: a listener awaited what had been before.
+            return Failure(error, closes=False)
+
+    def _time_is_up(self) -> float:
+        """When, on the loop's clock."""
+        return asyncio.get_running_loop().time() + self._request_timeout
+
+    async def _wait(
+        self,
+        exchange: Exchange,
+        event: RequestEvent,
+        outbox: Outbox,
+        waiting: Waiting[Decision],
+        until: float,
+    ) -> Decision:
+        """Run the listeners to their end.
+
+        Raises:
+            Late: that was too late.
+        """
+        deadline = self._deadlines.add(until, (exchange, event.request))
+        try:
+            decided = await waiting.finish()
+        except asyncio.CancelledError as error:
+            # Not cancelled by anybody: a listener awaited what had been.
+            decided = Failure(error, closes=False)
+            if deadline.is_cancelled_by_others:
+                self._host.discard(outbox)
+                raise
+        finally:
+            self._deadlines.remove(deadline)
+        if deadline.telling is not None:
+            # Whatever they decided, and did.
+            self._host.discard(outbox)
+            await deadline.told()
+            raise Late
+        return decided
+
+    # --- what the client gets -------------------------------------------------------------------
+
+    async def _respond(
+        self, exchange: Exchange, event: RequestEvent, answer: Response | Failure
+    ) -> None:
+        cookies = event.set_cookies
+        if isinstance(answer, Failure):
+            # Cookies are effects of the event, and discarded like the others.
+            answer, cookies = await self._fail(event, answer.error, f"a {event.type} listener"), []
+        if isinstance(answer.body, FileBody):
+            try:
+                answer = await respond_with_file(answer, answer.body, event.request)
+            except OSError as error:
+                answer = await self._fail(event, error, "the file of the response")
+        if not answer.is_streaming or event.request.method == "HEAD":
+            await exchange.respond(answer, cookies)
+            return
+        try:
+            await exchange.stream(answer, cookies)
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_cancelled(error):
+                raise
+            answer = await self._fail(event, error, "the body of the response")
+            # Once the head is out, the server sees that the rest is missing and ends the
+            # connection: the client must not take what it got for all there is.
+            if not exchange.has_started:
+                await exchange.respond(answer)
+
+    async def _fail(self, event: RequestEvent, error: BaseException, what: str) -> Response:
+        """Report what `what` raised, and return the response for it."""
+        request = event.request
+        if is_clients_fault(error):
+            _log_refusal(request, error)
+        else:
+            what = f"{what}, for {request.method} {request.path!r},"
+            await report_failure(self._app, self._host, event, error, what)
+        return failure_response(error, develop=self._develop)
+
+    async def _refuse(self, exchange: Exchange, request: Request, error: HTTPError) -> None:
+        _log_refusal(request, error)
+        await exchange.respond(failure_response(error, develop=False))
+
+    async def _tell_late(self, late: tuple[Exchange, Request]) -> None:
+        exchange, request = late
+        log.error(
+            "%s %r was not answered within %g s: 503, its listeners were cancelled",
+            request.method,
+            request.path,
+            self._request_timeout,
+        )
+        await exchange.respond(failure_response(ServiceUnavailable(), develop=False))
 
     async def _give(
-        self, giver: SocketGiver, event: RequestEvent, upgrade: Upgrade, outbox: Outbox
-    ) -> Response | None:
-        """Hand the socket over; return what to answer if nobody takes it."""
+        self,
+        exchange: Exchange,
+        event: RequestEvent,
+        upgrade: Upgrade,
+        outbox: Outbox,
+        giver: SocketGiver,
+    ) -> None:
+        """Hand the socket over, with what the listener asked for."""
         for cookie in event.set_cookies:
             upgrade.headers.append("set-cookie", cookie)
         try:
@@ -133,15 +276,15 @@ class HttpSide:
         except HandoverUnavailable as error:
             log.error("an upgrade was lost: %s", error)
             self._host.discard(outbox)
-            return _plain(503, "Service Unavailable", (("retry-after", "1"),))
-        return None
+            unavailable = ServiceUnavailable(headers={"retry-after": "1"})
+            await exchange.respond(failure_response(unavailable, develop=False))
 
-    async def _fail(self, event: RequestEvent, error: BaseException) -> Response:
-        what = f"a {event.type} listener, for {event.request.method} {event.request.path!r},"
-        await report_failure(self._app, self._host, event, error, what)
-        if not self._develop:
-            return _plain(500, "Internal Server Error")
-        return _plain(500, "".join(traceback.format_exception(error)))
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Tell whether `error` is because the server stops, and no failure of the application."""
+    task = asyncio.current_task()
+    is_it = isinstance(error, asyncio.CancelledError)
+    return is_it and task is not None and bool(task.cancelling())
 
 
 def _commit_attachment(upgrade: Upgrade) -> Upgrade | Failure:
@@ -152,44 +295,8 @@ def _commit_attachment(upgrade: Upgrade) -> Upgrade | Failure:
     return upgrade
 
 
-def _request(scope: Scope, receive: Receive) -> Request:
-    return Request.from_parts(
-        scope["method"],
-        scope["scheme"],
-        scope["raw_path"],
-        scope["query_string"],
-        scope["headers"],
-        scope["client"],
-        _body(receive),
-    )
-
-
-async def _body(receive: Receive) -> AsyncIterator[bytes]:
-    """The request's body, asked for only when the application reads it."""
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ConnectionResetError("the client left before its request was complete")
-        if message["body"]:
-            yield message["body"]
-        if not message["more_body"]:
-            return
-
-
-async def _respond(send: Send, scope: Scope, response: Response, cookies: list[str]) -> None:
-    headers = response.raw_headers()
-    for cookie in cookies:
-        headers.append((b"set-cookie", cookie.encode("latin-1")))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    if response.is_streaming and scope["method"] != "HEAD":
-        async for chunk in response.iter_bytes():
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-    elif response.is_streaming:
-        await send({"type": "http.response.body", "body": b""})
-    else:
-        await send({"type": "http.response.body", "body": response.body})
-
-
-def _plain(status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    return Response(text, status=status, headers=headers)
+def _log_refusal(request: Request, error: BaseException) -> None:
+    """Log, in one line, what the client did wrong."""
+    assert isinstance(error, HTTPError)
+    # Quoted: the text may be the client's, line breaks included.
+    log.warning("%s %r: %d, %r", request.method, request.path, error.status, error.message)

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from holdfast.wire.messages import Deliver, DeliverClose, Publish
 
 __all__ = [
+    "CallWorker",
     "CloseSocket",
     "Command",
     "DeliverTo",
     "DropWorker",
     "PauseReading",
+    "Probe",
     "PublishTo",
     "Quarantined",
     "ReportEmpty",
@@ -78,6 +80,16 @@ class ResumeReading(Struct, frozen=True, gc=False):
     connection: Connection
 
 
+class Probe(Struct, frozen=True, gc=False):
+    """Ask a worker whether its loop turns."""
+
+    worker: int
+
+
+class CallWorker(Struct, frozen=True, gc=False):
+    """Something waits and no worker serves: have one started."""
+
+
 class TellDrained(Struct, frozen=True, gc=False):
     """Nothing is in flight at this worker, and nothing will be."""
 
@@ -112,6 +124,8 @@ Command: TypeAlias = (
     | CloseSocket
     | PauseReading
     | ResumeReading
+    | Probe
+    | CallWorker
     | TellDrained
     | DropWorker
     | Quarantined

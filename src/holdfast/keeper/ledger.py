@@ -15,23 +15,27 @@ Rules:
    waited for first, so that no two generations ever work on one connection.
 4. A delivery goes to the worker that had the connection last, unless that one is much busier
    than the least busy.
-5. Memory is bounded: a full mailbox stops reading.
+5. The last attempt at a delivery shares its worker with no other such, and waits until no worker
+   has been lost for a while: so that who is in hand when somebody else's message kills a worker,
+   or when all workers are killed one after the other, is not put aside for it.
+6. A worker whose loop stands gets nothing new as long as another's turns.
+7. Memory is bounded: a full mailbox stops reading.
 """
 
 from __future__ import annotations
 
-import sys
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from holdfast.broadcast.subscriptions import Subscriptions
 from holdfast.core.errors import UnknownDelivery
 from holdfast.keeper import commands as do
 from holdfast.keeper.connection import Connection, State
+from holdfast.keeper.exchange import Exchange
 from holdfast.keeper.mailbox import Closed
+from holdfast.keeper.staff import Staff
 from holdfast.keeper.worker import Worker, WorkerState
 from holdfast.wire import messages as wire
-from holdfast.wire.codec import decode_about, encode_about, is_about
+from holdfast.wire.codec import is_about
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,11 +45,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Counts", "Ledger", "Limits"]
 
-# A worker may have this many deliveries in flight more than the least busy one before a
-# connection leaves it. Moving costs nothing but cache warmth, so the slack is small.
-SLACK = 32
-
 INTERNAL_ERROR = 1011
+
+# Ticks without the loss of a worker before last attempts are made: about a second.
+CALM = 4
 
 # Looked up once: a member of an enum costs more than a name, and these are asked for per message.
 OPEN, CLOSING, CLOSED = State
@@ -78,17 +81,15 @@ class Ledger:
         self.counts = Counts()
         self._limits = limits
         self._connections: dict[int, Connection] = {}
-        self._workers: dict[int, Worker] = {}
-        self._generation = 0
-        # Those that may get deliveries; kept apart because it is asked for per message.
-        self._serving: list[Worker] = []
-        # Those of them that are more welcome than usual until the end of this turn.
-        self._compared: list[Worker] = []
+        self._staff = Staff()
         # Connections with deliveries waiting for a worker, in the order they began to wait.
         self._stalled: dict[Connection, None] = {}
-        self._subscriptions: Subscriptions[Connection] = Subscriptions()
-        # By number: a worker may listen before it is ready.
-        self._listeners: Subscriptions[int] = Subscriptions()
+        # Those whose next delivery has killed workers before: at most one at a worker.
+        self._suspects: dict[Connection, None] = {}
+        # Ticks until last attempts are made.
+        self._unrest = 0
+        self._exchange = Exchange()
+        self._has_called = False
         self._is_emptying = False
         self._commands: list[do.Command] = []
         self._apply: dict[type[wire.Action], Callable[[Any], None]] = {
@@ -109,18 +110,14 @@ class Ledger:
     @property
     def waiting(self) -> int:
         """Connections that have something to deliver and no worker to take it."""
-        return len(self._stalled)
+        return len(self._stalled) + len(self._suspects)
 
     def take_commands(self) -> list[do.Command]:
         """Return what follows from the facts told so far, and forget it."""
         taken = self._commands
         if taken:
             self._commands = []
-            for worker in self._workers.values():
-                worker.deliveries = None
-            for worker in self._compared:
-                worker.welcome = SLACK
-            self._compared.clear()
+            self._staff.end_turn()
         return taken
 
     # --- facts about clients --------------------------------------------------------------------
@@ -187,8 +184,9 @@ class Ledger:
     def worker_ready(self, number: int, generation: int) -> Worker:
         """A worker has loaded its application; deliveries come when its generation is preferred."""
         worker = Worker(number, generation)
-        self._workers[number] = worker
-        if generation < self._generation:
+        self._staff.add(worker)
+        self._exchange.settle()
+        if generation < self._staff.generation:
             # It was started for a generation that has been replaced in the meantime.
             self._drain(worker)
         self._serve()
@@ -196,11 +194,27 @@ class Ledger:
 
     def prefer(self, generation: int) -> None:
         """Deliver to this generation from now on, and drain the older ones."""
-        self._generation = max(generation, self._generation)
-        for worker in list(self._workers.values()):
-            if worker.generation < self._generation and worker.state is READY:
-                self._drain(worker)
+        for worker in self._staff.prefer(generation):
+            self._drain(worker)
         self._serve()
+
+    def retire(self, number: int) -> None:
+        """Give this worker nothing new, and tell it when it has finished."""
+        worker = self._staff.get(number)
+        if worker is not None and worker.state is READY:
+            self._drain(worker)
+            self._serve()
+
+    def receive_alive(self, worker: Worker) -> None:
+        """A worker has answered a Probe: its loop turns."""
+        worker.is_probed = False
+
+    def tick(self) -> None:
+        """Look for workers whose loops stand; to be called a few times a second."""
+        self._unrest = max(self._unrest - 1, 0)
+        for worker in self._staff.find_silent():
+            self._commands.append(do.Probe(worker.number))
+        self._let_go()
 
     def receive_ack(self, worker: Worker, ack: wire.Ack) -> None:
         """A worker has finished a delivery: commit."""
@@ -225,6 +239,9 @@ class Ledger:
                 self._apply[type(action)](action)
         if connection.mailbox.count or connection.is_paused or type(content) is Closed:
             self._move_on(connection, content)
+        if ack.attempt > 1 and ack.attempt >= self._limits.max_attempts:
+            worker.has_suspect = False
+            self._pump_suspects()
         if not worker.load and not worker.is_serving:
             self._tell_if_drained(worker)
 
@@ -235,12 +252,10 @@ class Ledger:
 
     def worker_lost(self, worker: Worker) -> None:
         """A worker's link has ended: what it had in flight is delivered again."""
-        if self._workers.pop(worker.number, None) is not worker:
+        if not self._staff.remove(worker):
             return
         worker.state = GONE
-        worker.is_serving = False
-        worker.welcome = 0
-        self._serve()
+        self._unrest = CALM
         # A scan, so that no message pays for keeping an index that only this needs.
         for connection in list(self._connections.values()):
             if connection.worker is worker:
@@ -249,14 +264,14 @@ class Ledger:
 
     def listen(self, worker: int, channel: str) -> None:
         """A worker wants to hear what is published on a channel."""
-        self._listeners.add(channel, worker)
+        self._commands += self._exchange.listen(worker, channel)
 
     def unlisten(self, worker: int, channel: str) -> None:
-        self._listeners.remove(channel, worker)
+        self._exchange.unlisten(worker, channel)
 
     def link_lost(self, worker: int) -> None:
         """Nobody can be told anything over this worker's link any more."""
-        self._listeners.drop(worker)
+        self._exchange.deafen(worker)
 
     def close_all(self, code: int, reason: str) -> None:
         """Close every connection, now and as they come; report when none is left."""
@@ -273,7 +288,7 @@ class Ledger:
         With a channel: of those subscribed to it, in the order they subscribed.
         """
         found: Iterable[Connection] = (
-            self._connections.values() if channel is None else self._subscriptions.members(channel)
+            self._connections.values() if channel is None else self._exchange.members(channel)
         )
         return [connection.serial for connection in islice(found, max(limit, 0) or None)]
 
@@ -293,14 +308,36 @@ class Ledger:
 
     def _pump(self, connection: Connection) -> None:
         """Send out what can go."""
-        worker = connection.worker
+        mailbox, worker = connection.mailbox, connection.worker
+        if mailbox.is_last_chance(self._limits.max_attempts):
+            self._pump_suspect(connection)
+            return
         if worker is None or worker.load >= worker.welcome:
             worker = self._choose_worker(connection)
             if worker is None:
                 return
             connection.worker = worker
-        while (taken := connection.mailbox.take()) is not None:
+        while (taken := mailbox.take()) is not None:
             self._deliver(connection, worker, *taken)
+
+    def _pump_suspect(self, connection: Connection) -> None:
+        """Send out a delivery for the last time, to a worker that has no other such."""
+        worker = None if self._unrest else self._staff.choose_for_suspect()
+        if worker is None:
+            self._suspects[connection] = None
+            self._call_worker()
+            return
+        connection.worker = worker
+        worker.has_suspect = True
+        taken = connection.mailbox.take()
+        assert taken is not None
+        self._deliver(connection, worker, *taken)
+
+    def _pump_suspects(self) -> None:
+        while self._suspects and not self._unrest and self._staff.choose_for_suspect():
+            connection = next(iter(self._suspects))
+            del self._suspects[connection]
+            self._pump(connection)
 
     def _deliver(
         self, connection: Connection, worker: Worker, number: int, attempt: int, content: Content
@@ -343,19 +380,11 @@ class Ledger:
             # Rules 1 and 3: all in flight at one worker. When that one takes nothing new, the
             # rest waits for its acknowledgements, each of which comes back here.
             return last if last is not None and last.is_serving else None
-        if not self._serving:
+        worker = self._staff.choose(last)
+        if worker is None:
             self._stalled[connection] = None
-            return None
-        least = min(self._serving, key=_load)
-        if last is None or not last.is_serving or last.load > least.load + SLACK:
-            # Last in line from now on: after a reload, idle workers share those who move.
-            self._serving.remove(least)
-            self._serving.append(least)
-            return least
-        # Compared with the others it is well enough off for the rest of this turn.
-        last.welcome = least.load + SLACK
-        self._compared.append(last)
-        return last
+            self._call_worker()
+        return worker
 
     def _redeliver(self, connection: Connection) -> None:
         mailbox = connection.mailbox
@@ -376,7 +405,7 @@ class Ledger:
     def _forget(self, connection: Connection) -> None:
         del self._connections[connection.serial]
         # Not before: the close event is told all channels, and may come after a last change.
-        self._subscriptions.drop(connection)
+        self._exchange.drop(connection)
         self._report_if_empty()
 
     def _report_if_empty(self) -> None:
@@ -399,19 +428,24 @@ class Ledger:
     # --- workers --------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        """Find out who gets deliveries now, and let waiting connections go."""
-        self._compared.clear()
-        for worker in self._workers.values():
-            is_current = worker.generation == self._generation
-            worker.is_serving = is_current and worker.state is READY
-            worker.welcome = SLACK if worker.is_serving else 0
-        self._serving = [worker for worker in self._workers.values() if worker.is_serving]
-        if len(self._serving) == 1:
-            self._serving[0].welcome = sys.maxsize
-        if self._serving:
-            stalled, self._stalled = self._stalled, {}
-            for connection in stalled:
-                self._pump(connection)
+        """Others get deliveries now: let waiting connections go."""
+        self._staff.refresh()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._staff.serving:
+            self._has_called = False
+            if self._stalled:
+                stalled, self._stalled = self._stalled, {}
+                for connection in stalled:
+                    self._pump(connection)
+            self._pump_suspects()
+
+    def _call_worker(self) -> None:
+        """Something waits and no worker is there to take it."""
+        if not self._staff.serving and not self._has_called:
+            self._has_called = True
+            self._commands.append(do.CallWorker())
 
     def _drain(self, worker: Worker) -> None:
         worker.state = DRAINING
@@ -420,6 +454,8 @@ class Ledger:
     def _tell_if_drained(self, worker: Worker) -> None:
         if worker.state is DRAINING and not worker.load:
             self._commands.append(do.TellDrained(worker.number))
+            # What is published from now on may wait for another.
+            self._exchange.deafen(worker.number)
 
     def _drop(self, worker: Worker, why: str) -> None:
         self._commands.append(do.DropWorker(worker.number, why))
@@ -447,33 +483,14 @@ class Ledger:
     def _subscribe(self, action: wire.Subscribe) -> None:
         connection = self._connections.get(action.connection)
         if connection is not None:
-            self._subscriptions.add(action.channel, connection)
-            self._note_channels(connection)
+            self._exchange.subscribe(connection, action.channel)
 
     def _unsubscribe(self, action: wire.Unsubscribe) -> None:
         connection = self._connections.get(action.connection)
         if connection is not None:
-            self._subscriptions.remove(action.channel, connection)
-            self._note_channels(connection)
-
-    def _note_channels(self, connection: Connection) -> None:
-        channels = frozenset(self._subscriptions.channels(connection))
-        about = decode_about(connection.about)
-        connection.about = encode_about(about._replace(channels=channels))
+            self._exchange.unsubscribe(connection, action.channel)
 
     def _publish(self, action: wire.Publish) -> None:
-        channel, exclude = action.channel, action.exclude
-        members = [
-            connection
-            for connection in self._subscriptions.members(channel)
-            if connection.state is OPEN and connection.serial != exclude
-        ]
-        if members:
-            self._commands.append(do.WriteMany(members, action.data))
-        listeners = self._listeners.members(channel)
-        if listeners:
-            self._commands.append(do.PublishTo(list(listeners), action))
-
-
-def _load(worker: Worker) -> int:
-    return worker.load
+        self._commands += self._exchange.publish(action)
+        if self._exchange.has_waiting:
+            self._call_worker()

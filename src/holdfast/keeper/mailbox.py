@@ -67,6 +67,11 @@ class Mailbox:
         """True while some delivery is with a worker."""
         return self._in_flight > 0
 
+    def is_last_chance(self, max_attempts: int) -> bool:
+        """True if the next delivery was attempted so often that it is the last time."""
+        attempts = self._attempts
+        return attempts is not None and not self._in_flight and attempts[0] >= max_attempts
+
     def put(self, content: Content) -> None:
         if self.count == 0:
             self._row = content

@@ -24,8 +24,9 @@ __all__ = ["main"]
 
 log = logging.getLogger("holdfast.keeper")
 
-# Deadlines are seconds long; checking once a second is exact enough for all connections.
-TICK = 1.0  # seconds
+# A worker whose loop stands is noticed after two or three of these. For the deadlines of
+# connections, which are seconds long, it is exact enough.
+TICK = 0.25  # seconds
 
 NODE_BYTES = 5
 KEY_BYTES = 32
@@ -62,6 +63,8 @@ class Keeper:
             switchboard.add_worker(message.worker, stream_fd, handover_fd)
         elif isinstance(message, control.Prefer):
             switchboard.prefer(message.generation)
+        elif isinstance(message, control.Retire):
+            switchboard.retire(message.worker)
         elif isinstance(message, control.CloseAll):
             switchboard.close_all(message.code, message.reason)
         else:

@@ -77,7 +77,9 @@ class Switchboard:
             do.CloseSocket: lambda c: self._sockets.close(c.connection, c.code, c.reason),
             do.PauseReading: lambda c: self._sockets.pause_reading(c.connection),
             do.ResumeReading: lambda c: self._sockets.resume_reading(c.connection),
-            do.TellDrained: self._tell_drained,
+            do.TellDrained: lambda c: self._tell(c.worker, wire.Drained()),
+            do.Probe: lambda c: self._tell(c.worker, wire.Probe()),
+            do.CallWorker: lambda _: report(control.WorkWaits()),
             do.DropWorker: self._drop_worker,
             do.Quarantined: _log_quarantined,
             do.ReportEmpty: lambda _: report(control.Empty()),
@@ -87,6 +89,7 @@ class Switchboard:
             wire.Hello: self._welcome_worker,
             wire.Listen: lambda link, m: self._ledger.listen(link.worker, m.channel),
             wire.Unlisten: lambda link, m: self._ledger.unlisten(link.worker, m.channel),
+            wire.Alive: self._receive_alive,
             wire.Search: self._search,
             wire.LookUp: self._look_up,
         }
@@ -106,6 +109,9 @@ class Switchboard:
     def prefer(self, generation: int) -> None:
         self._ledger.prefer(generation)
 
+    def retire(self, worker: int) -> None:
+        self._ledger.retire(worker)
+
     def close_all(self, code: int, reason: str) -> None:
         self._ledger.close_all(code, reason)
 
@@ -121,6 +127,8 @@ class Switchboard:
         )
 
     def tick(self, now: float) -> None:
+        """To be called a few times a second."""
+        self._ledger.tick()
         self._sockets.tick(now)
 
     # --- one turn -------------------------------------------------------------------------------
@@ -160,10 +168,10 @@ class Switchboard:
             if link is not None:
                 link.send_if_room(publication)
 
-    def _tell_drained(self, command: do.TellDrained) -> None:
-        link = self._links.get(command.worker)
+    def _tell(self, worker: int, message: wire.ToWorker) -> None:
+        link = self._links.get(worker)
         if link is not None:
-            link.send(wire.Drained())
+            link.send(message)
 
     # --- facts about workers --------------------------------------------------------------------
 
@@ -198,6 +206,10 @@ class Switchboard:
             link.ready = self._ledger.worker_ready(link.worker, ready.generation)
         else:
             self._drop_worker(do.DropWorker(link.worker, "it became ready twice"))
+
+    def _receive_alive(self, link: WorkerLink, _: wire.Alive) -> None:
+        if link.ready is not None:
+            self._ledger.receive_alive(link.ready)
 
     def _search(self, link: WorkerLink, query: wire.Search) -> None:
         serials = self._ledger.search(query.channel, query.limit)

@@ -26,7 +26,8 @@ class Worker:
     """What the ledger knows of one worker."""
 
     __slots__ = (
-        "acks", "deliveries", "generation", "is_serving", "load", "number", "state", "welcome"
+        "acks", "acks_before", "deliveries", "generation", "has_suspect", "is_blocked",
+        "is_probed", "is_serving", "load", "number", "state", "welcome",
     )  # fmt: skip
 
     def __init__(self, number: int, generation: int) -> None:
@@ -40,6 +41,12 @@ class Worker:
         self.welcome = 0
         self.load = 0  # deliveries in flight
         self.acks = 0  # acknowledgements seen
+        self.acks_before = 0  # at the last tick
+        # A Probe was sent and not answered yet; for longer than a tick: its loop stands.
+        self.is_probed = False
+        self.is_blocked = False
+        # A delivery is in flight there that will not be attempted again.
+        self.has_suspect = False
         # What this turn has for it, already part of a DeliverTo.
         self.deliveries: list[Deliver | DeliverClose] | None = None
 

@@ -73,6 +73,8 @@ class ControlLink(Generic[T]):
 
         A link that is lost swallows it; `on_lost` tells.
         """
+        if self._end.fileno() < 0:
+            return
         self._unsent.append((encode_control(message), [os.dup(fd) for fd in fds]))
         if len(self._unsent) == 1:
             self._write()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
-__all__ = ["KeeperProcess", "WorkerProcess", "start_keeper", "start_worker"]
+__all__ = ["KeeperProcess", "WorkerProcess", "connect", "kill", "start_keeper", "start_worker"]
 
 
 @dataclass(slots=True)
@@ -67,22 +67,19 @@ def start_worker(
     are set here.
     """
     ours, theirs = control_pair()
-    keeper_stream, worker_stream = socket.socketpair()
-    keeper_handover, worker_handover = control_pair()
-    keeper.link.send(
-        control.AddWorker(settings.worker, settings.generation),
-        [keeper_stream.fileno(), keeper_handover.fileno()],
-    )
+    stream, handover = _join(settings.worker, settings.generation, keeper)
     settings = replace(
         settings,
         control_fd=theirs.fileno(),
-        stream_fd=worker_stream.fileno(),
-        handover_fd=worker_handover.fileno(),
+        stream_fd=stream.fileno(),
+        handover_fd=handover.fileno(),
     )
-    inherited = [theirs, worker_stream, worker_handover]
-    fds = [*(end.fileno() for end in inherited), settings.listen_fd]
+    inherited = [theirs, stream, handover]
+    fds = [end.fileno() for end in inherited]
+    if settings.listen_fd >= 0:
+        fds.append(settings.listen_fd)
     process = _spawn("holdfast.worker.process", to_json(settings), fds)
-    for end in (*inherited, keeper_stream, keeper_handover):
+    for end in inherited:
         end.close()
     link: ControlLink[control.FromWorker] = ControlLink(
         ours,
@@ -92,6 +89,27 @@ def start_worker(
         on_lost=_nothing,
     )
     return WorkerProcess(process, link)
+
+
+def connect(number: int, generation: int, worker: WorkerProcess, keeper: KeeperProcess) -> None:
+    """Give a living worker links to another keeper."""
+    ends = _join(number, generation, keeper)
+    worker.link.send(control.Connect(), [end.fileno() for end in ends])
+    for end in ends:
+        end.close()
+
+
+def _join(
+    worker: int, generation: int, keeper: KeeperProcess
+) -> tuple[socket.socket, socket.socket]:
+    """Give the keeper its ends of two new links; return the worker's: stream and handover."""
+    keeper_stream, worker_stream = socket.socketpair()
+    keeper_handover, worker_handover = control_pair()
+    fds = [keeper_stream.fileno(), keeper_handover.fileno()]
+    keeper.link.send(control.AddWorker(worker, generation), fds)
+    keeper_stream.close()
+    keeper_handover.close()
+    return worker_stream, worker_handover
 
 
 def kill(child: KeeperProcess | WorkerProcess) -> None:

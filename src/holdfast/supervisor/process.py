@@ -19,6 +19,7 @@ from holdfast.supervisor import commands as do
 from holdfast.supervisor.children import (
     KeeperProcess,
     WorkerProcess,
+    connect,
     kill,
     start_keeper,
     start_worker,
@@ -49,6 +50,10 @@ STATUS_TIMEOUT = 5.0
 KEEPER_TIMEOUT = 2.0
 
 
+# What a keeper that is gone would say.
+NO_STATUS = control.KeeperStatus(0, 0, 0, 0, 0, 0)
+
+
 class Supervisor:
     """One server.
 
@@ -62,17 +67,9 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._workers: dict[int, WorkerProcess] = {}
         # Unique over restarts of the server within a second, for connection ids.
-        self._policy = Policy(
-            Plan(
-                workers=settings.workers,
-                min_workers=settings.workers,
-                spares=0,
-                start_timeout=120.0,
-                drain_timeout=settings.drain_timeout,
-                blocked_timeout=0.0,
-            ),
-            first_worker=int(time.time()),
-        )
+        plan = _plan(settings)
+        self._policy = Policy(plan, first_worker=int(time.time()))
+        self._may_sleep = plan.min_workers < plan.workers
         self._keeper = self._start_keeper()
         self._policy.keeper_started(self._loop.time())
         self._control = ControlSocket(settings.port, self._answer)
@@ -82,13 +79,19 @@ class Supervisor:
         self._timer: asyncio.TimerHandle | None = None
         self._exit: asyncio.Future[int] = self._loop.create_future()
         self._is_stopping = False
+        self._has_keeper = True
         self._run: dict[type[do.Command], Callable[[Any], None]] = {
             do.StartWorker: self._start_worker,
             do.Serve: lambda c: self._tell(c.worker, control.Serve()),
             do.Quiesce: lambda c: self._tell(c.worker, control.Quiesce()),
             do.Drain: lambda c: self._tell(c.worker, control.Drain()),
+            do.Ask: lambda c: self._tell(c.worker, control.Ask()),
+            do.Connect: self._connect,
             do.Kill: self._kill,
             do.Prefer: lambda c: self._keeper.link.send(control.Prefer(c.generation)),
+            do.Retire: lambda c: self._keeper.link.send(control.Retire(c.worker)),
+            do.StartKeeper: self._replace_keeper,
+            do.Watch: self._watch,
             do.CloseConnections: self._close_connections,
             do.Promoted: self._report_promoted,
             do.GenerationFailed: self._report_failed,
@@ -157,20 +160,31 @@ class Supervisor:
                 worker.link.close()
                 self._policy.worker_exited(number, status, self._loop.time())
         status = self._keeper.process.poll()
-        if status is not None and not self._exit.done():
-            self._replace_keeper(status)
+        if status is not None and self._has_keeper and not self._exit.done():
+            self._lose_keeper(status)
         self._follow()
 
     def _hear_worker(self, number: int, message: control.FromWorker) -> None:
         now = self._loop.time()
-        if isinstance(message, control.Ready):
-            self._policy.worker_ready(number, now)
-        elif isinstance(message, control.Quiet):
-            self._policy.worker_quiet(number, now)
-        else:
-            self._policy.worker_failed(number, message.summary, message.traceback, now)
-            if self._policy.generation:
-                log.error("worker %d could not start: %s", number, message.summary)
+        policy = self._policy
+        # Whatever a worker says, its loop turns.
+        policy.worker_answered(number, now)
+        match message:
+            case control.Ready():
+                policy.worker_ready(number, now)
+            case control.Quiet():
+                policy.worker_quiet(number, now)
+            case control.Idle():
+                policy.worker_idle(number, now)
+            case control.Busy():
+                policy.worker_busy(number, now)
+            case control.Retiring(why):
+                log.info("worker %d will be replaced: %s", number, why)
+                policy.worker_retiring(number, now)
+            case control.Failed(summary, traceback):
+                policy.worker_failed(number, summary, traceback, now)
+                if policy.generation:
+                    log.error("worker %d could not start: %s", number, summary)
         self._follow()
 
     def _hear_keeper(self, message: control.FromKeeper) -> None:
@@ -178,6 +192,8 @@ class Supervisor:
             self._policy.worker_broken(message.worker)
         elif isinstance(message, control.Empty):
             self._policy.connections_closed()
+        elif isinstance(message, control.WorkWaits):
+            self._policy.work_waits(self._loop.time())
         elif isinstance(message, control.KeeperStatus):
             for waiter in self._statuses:
                 if not waiter.done():
@@ -204,15 +220,41 @@ class Supervisor:
     def _start_keeper(self) -> KeeperProcess:
         return start_keeper(KeeperSettings(control_fd=-1), self._loop, self._hear_keeper)
 
-    def _replace_keeper(self, status: int) -> None:
+    def _lose_keeper(self, status: int) -> None:
         log.critical(
-            "the keeper died (status %d): every WebSocket connection is lost; starting another",
-            status,
+            "the keeper died (%s): every WebSocket connection is lost",
+            f"signal {-status}" if status < 0 else f"exit status {status}",
         )
+        self._has_keeper = False
         self._keeper.link.close()
+        for waiter in self._statuses:
+            if not waiter.done():
+                waiter.set_result(NO_STATUS)
+        self._statuses.clear()
+        self._policy.keeper_exited(self._loop.time())
+
+    def _replace_keeper(self, _: do.StartKeeper) -> None:
         self._keeper = self._start_keeper()
-        # The workers leave by themselves when their links to the old keeper end.
+        self._has_keeper = True
         self._policy.keeper_started(self._loop.time())
+        log.info("another keeper was started (pid %d)", self._keeper.process.pid)
+
+    def _connect(self, command: do.Connect) -> None:
+        for child in self._policy.children:
+            worker = self._workers.get(child.worker)
+            if child.worker == command.worker and worker is not None:
+                connect(child.worker, child.generation, worker, self._keeper)
+
+    def _watch(self, command: do.Watch) -> None:
+        """Look whether a TCP connection waits; nobody accepts it."""
+        if command.on:
+            self._loop.add_reader(self._listener.fileno(), self._notice_connection)
+        elif self._listener.fileno() >= 0:
+            self._loop.remove_reader(self._listener.fileno())
+
+    def _notice_connection(self) -> None:
+        self._policy.work_waits(self._loop.time())
+        self._follow()
 
     def _start_worker(self, command: do.StartWorker) -> None:
         settings = self._settings
@@ -227,8 +269,16 @@ class Supervisor:
                 generation=command.generation,
                 application=settings.application,
                 first=command.first,
+                spare=command.spare,
+                event_timeout=settings.event_timeout,
+                idle_timeout=settings.idle_timeout if self._may_sleep else 0.0,
+                max_events=settings.max_events,
+                max_rss=settings.max_rss,
                 develop=settings.develop,
                 drain_timeout=settings.drain_timeout,
+                request_timeout=settings.request_timeout,
+                max_body=settings.max_body,
+                forwarded_allow_ips=settings.forwarded_allow_ips,
             ),
             self._loop,
             self._keeper,
@@ -243,9 +293,12 @@ class Supervisor:
     def _kill(self, command: do.Kill) -> None:
         worker = self._workers.get(command.worker)
         if worker is not None:
+            if command.why:
+                log.error("worker %d is killed: %s", command.worker, command.why)
             kill(worker)
 
     def _close_connections(self, _: do.CloseConnections) -> None:
+        self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
         self._keeper.link.send(control.CloseAll(GOING_AWAY, ""))
 
@@ -296,21 +349,27 @@ class Supervisor:
 
     async def _status(self) -> dict[str, Any]:
         waiter: asyncio.Future[control.KeeperStatus] = self._loop.create_future()
-        self._statuses.append(waiter)
-        self._keeper.link.send(control.Report())
+        if self._has_keeper:
+            self._statuses.append(waiter)
+            self._keeper.link.send(control.Report())
+        else:
+            waiter.set_result(NO_STATUS)
         keeper = await asyncio.wait_for(waiter, STATUS_TIMEOUT)
         return {
             "url": self._url(),
             "application": self._settings.application,
             "generation": self._policy.generation,
             "supervisor": {"pid": os.getpid(), "state": self._state()},
-            "keeper": {"pid": self._keeper.process.pid, "state": "serving"},
+            "keeper": {
+                "pid": self._keeper.process.pid,
+                "state": "serving" if self._has_keeper else "lost",
+            },
             "workers": [
                 {
                     "worker": child.worker,
                     "pid": self._workers[child.worker].process.pid,
                     "generation": child.generation,
-                    "state": child.state.value,
+                    "state": "spare" if child.spare else child.state.value,
                 }
                 for child in self._policy.children
                 if child.worker in self._workers
@@ -326,11 +385,28 @@ class Supervisor:
     def _state(self) -> str:
         if self._is_stopping:
             return "stopping"
+        if self._policy.is_asleep:
+            return "asleep"
         return "serving" if self._policy.generation else "starting"
 
     def _url(self) -> str:
         host = self._settings.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self._settings.port}"
+
+
+def _plan(settings: ServerSettings) -> Plan:
+    min_workers = settings.workers if settings.min_workers is None else settings.min_workers
+    spares = settings.spares
+    if spares is None:
+        spares = int(settings.workers == 1 and min_workers == 1)
+    return Plan(
+        workers=settings.workers,
+        min_workers=min_workers,
+        spares=spares,
+        start_timeout=settings.start_timeout,
+        drain_timeout=settings.drain_timeout,
+        blocked_timeout=settings.event_timeout,
+    )
 
 
 def bind(host: str, port: int) -> socket.socket:

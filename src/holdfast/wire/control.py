@@ -14,22 +14,30 @@ from holdfast.core.errors import BrokenWire
 
 __all__ = [
     "AddWorker",
+    "Alive",
+    "Ask",
+    "Busy",
     "CloseAll",
+    "Connect",
     "ControlDecoder",
     "Drain",
     "Empty",
     "Failed",
     "FromKeeper",
     "FromWorker",
+    "Idle",
     "KeeperStatus",
     "Prefer",
     "Quiesce",
     "Quiet",
     "Ready",
     "Report",
+    "Retire",
+    "Retiring",
     "Serve",
     "ToKeeper",
     "ToWorker",
+    "WorkWaits",
     "WorkerDropped",
     "encode_control",
 ]
@@ -56,7 +64,15 @@ class Drain(Message, frozen=True, tag=3):
     """Finish what is in hand, then leave."""
 
 
-ToWorker: TypeAlias = Serve | Quiesce | Drain
+class Ask(Message, frozen=True, tag=4):
+    """Answer with Alive."""
+
+
+class Connect(Message, frozen=True, tag=5):
+    """Another keeper is there; the worker's ends of its two links come with this message."""
+
+
+ToWorker: TypeAlias = Serve | Quiesce | Drain | Ask | Connect
 
 
 # --- worker → supervisor ------------------------------------------------------------------------
@@ -77,7 +93,25 @@ class Quiet(Message, frozen=True, tag=3):
     """The worker accepts nothing more."""
 
 
-FromWorker: TypeAlias = Ready | Failed | Quiet
+class Alive(Message, frozen=True, tag=4):
+    """The answer to Ask: the worker's loop turns."""
+
+
+class Retiring(Message, frozen=True, tag=5):
+    """The worker has done enough, and wants to be replaced."""
+
+    why: str
+
+
+class Idle(Message, frozen=True, tag=6):
+    """The worker has had nothing to do for a while."""
+
+
+class Busy(Message, frozen=True, tag=7):
+    """The worker has something to do again."""
+
+
+FromWorker: TypeAlias = Ready | Failed | Quiet | Alive | Retiring | Idle | Busy
 
 
 # --- supervisor → keeper ------------------------------------------------------------------------
@@ -107,7 +141,13 @@ class Report(Message, frozen=True, tag=4):
     """Answer with KeeperStatus."""
 
 
-ToKeeper: TypeAlias = AddWorker | Prefer | CloseAll | Report
+class Retire(Message, frozen=True, tag=5):
+    """Deliver nothing new to this worker."""
+
+    worker: int
+
+
+ToKeeper: TypeAlias = AddWorker | Prefer | CloseAll | Report | Retire
 
 
 # --- keeper → supervisor ------------------------------------------------------------------------
@@ -135,7 +175,11 @@ class Empty(Message, frozen=True, tag=4):
     """No connection is left."""
 
 
-FromKeeper: TypeAlias = Ready | WorkerDropped | KeeperStatus | Empty
+class WorkWaits(Message, frozen=True, tag=5):
+    """Something waits for a worker, and none serves."""
+
+
+FromKeeper: TypeAlias = Ready | WorkerDropped | KeeperStatus | Empty | WorkWaits
 
 
 def encode_control(message: Message) -> bytes:

@@ -21,6 +21,7 @@ __all__ = [
     "Ack",
     "Act",
     "Action",
+    "Alive",
     "Answer",
     "Attach",
     "Close",
@@ -35,6 +36,7 @@ __all__ = [
     "Listen",
     "LookUp",
     "LookUpResult",
+    "Probe",
     "Publication",
     "PublicationBinary",
     "PublicationJson",
@@ -212,7 +214,13 @@ class LookUp(Struct, frozen=True, array_like=True, tag=9):
     serials: list[int]
 
 
-FromWorker: TypeAlias = Hello | Ready | Ack | Act | Handover | Listen | Unlisten | Search | LookUp
+class Alive(Struct, frozen=True, array_like=True, tag=10):
+    """The answer to Probe."""
+
+
+FromWorker: TypeAlias = (
+    Hello | Ready | Ack | Act | Handover | Listen | Unlisten | Search | LookUp | Alive
+)
 
 
 # --- keeper → worker ----------------------------------------------------------------------------
@@ -317,9 +325,21 @@ class LookUpResult(Struct, frozen=True, array_like=True, tag=11):
     found: list[tuple[int, bytes, bytes, bool]]
 
 
+class Probe(Struct, frozen=True, array_like=True, tag=13):
+    """Does the worker's loop turn? It has deliveries and acknowledges none."""
+
+
 Deliver: TypeAlias = DeliverText | DeliverBinary
 Publication: TypeAlias = PublicationText | PublicationBinary | PublicationJson
 Answer: TypeAlias = SearchResult | LookUpResult
 ToWorker: TypeAlias = (
-    Welcome | Deliver | DeliverClose | Refused | Drained | Publication | PublicationsLost | Answer
+    Welcome
+    | Deliver
+    | DeliverClose
+    | Refused
+    | Drained
+    | Publication
+    | PublicationsLost
+    | Answer
+    | Probe
 )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from holdfast.wire.messages import Action
     from holdfast.worker.stream_link import StreamLink
 
-__all__ = ["HandoverLink"]
+__all__ = ["HandoverLink", "make_record"]
 
 SERIAL_BYTES = 8
 
@@ -38,11 +38,16 @@ class HandoverLink:
         self, fd: int, stream: StreamLink, leaving: list[Action], loop: asyncio.AbstractEventLoop
     ) -> None:
         self._leaving = leaving
-        self._socket = socket.socket(fileno=fd)
-        self._socket.setblocking(False)
         self._stream = stream
         self._loop = loop
         self._turn = asyncio.Lock()
+        self._socket = _open(fd)
+
+    async def open(self, fd: int) -> None:
+        """Go on with another keeper."""
+        async with self._turn:
+            self._socket.close()
+            self._socket = _open(fd)
 
     async def give_descriptor(self, serial: int, fd: int) -> None:
         """Send a copy of `fd`; the caller's own stays open.
@@ -72,21 +77,8 @@ class HandoverLink:
         lost: bool,
     ) -> None:
         """Send the record that goes with the descriptor."""
-        assert isinstance(outbox, WireOutbox)
-        connection = upgrade.connection
-        # Without channels: the ledger learns them from the actions, as it does later.
-        about = About(connection.url, upgrade.subprotocol, frozenset())
         self._stream.send(
-            Handover(
-                serial=connection.serial,
-                key=websocket_key(request_headers),
-                subprotocol=upgrade.subprotocol,
-                headers=upgrade.headers.raw,
-                about=encode_about(about),
-                leftover=leftover,
-                actions=outbox.seal(self._leaving),
-                lost=lost,
-            )
+            make_record(upgrade, outbox, request_headers, leftover, self._leaving, lost=lost)
         )
 
     async def _writable(self) -> None:
@@ -97,6 +89,38 @@ class HandoverLink:
             await ready
         finally:
             self._loop.remove_writer(fd)
+
+
+def make_record(
+    upgrade: Upgrade,
+    outbox: Outbox,
+    request_headers: Sequence[tuple[bytes, bytes]],
+    leftover: bytes,
+    leaving: list[Action],
+    *,
+    lost: bool,
+) -> Handover:
+    """Seal the outbox and return what the keeper must know of an upgrade."""
+    assert isinstance(outbox, WireOutbox)
+    connection = upgrade.connection
+    # Without channels: the ledger learns them from the actions, as it does later.
+    about = About(connection.url, upgrade.subprotocol, frozenset())
+    return Handover(
+        serial=connection.serial,
+        key=websocket_key(request_headers),
+        subprotocol=upgrade.subprotocol,
+        headers=upgrade.headers.raw,
+        about=encode_about(about),
+        leftover=leftover,
+        actions=outbox.seal(leaving),
+        lost=lost,
+    )
+
+
+def _open(fd: int) -> socket.socket:
+    end = socket.socket(fileno=fd)
+    end.setblocking(False)
+    return end
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -50,11 +50,14 @@ class WorkerHost:
         self._next_serial = self._first_number
         self._ids: ConnectionIds | None = None
         self._works: set[asyncio.Task[None]] = set()
+        self._ended = 0
         self._queries: dict[int, asyncio.Future[Any]] = {}
         self._last_query = 0
         self.leaving: list[wire.Action] = _Leaving(link)
         self.attachment_limit = DEFAULT_LIMIT
         self.is_leaving = False
+        self._is_attached = False
+        self._has_keeper = False
         self._receivers: dict[type[wire.ToWorker], Callable[[Any], None]] = {
             wire.PublicationText: self._deliver,
             wire.PublicationBinary: self._deliver,
@@ -71,7 +74,21 @@ class WorkerHost:
     def be_named(self, node: bytes, key: bytes) -> None:
         """The keeper has said what its connection ids are made of: events may come."""
         self._ids = ConnectionIds(node, key)
+        self._has_keeper = True
+
+    def attach(self) -> None:
+        """Hear publications from now on; the keeper is told on which channels."""
+        self.detach()
+        self._is_attached = True
         channels.attach(self)
+
+    def keeper_lost(self) -> None:
+        """Nobody answers any more; there are no connections left to ask for."""
+        self._has_keeper = False
+        queries, self._queries = self._queries, {}
+        for waiter in queries.values():
+            if not waiter.done():
+                waiter.set_result([])
 
     def leave(self) -> None:
         """Take nothing new: what has no end by itself, as a stream of a channel, ends."""
@@ -79,8 +96,10 @@ class WorkerHost:
         channels.host_leaves()
 
     def detach(self) -> None:
-        """Hear no more publications."""
-        channels.detach(self)
+        """Hear no more publications; told again, it changes nothing."""
+        if self._is_attached:
+            self._is_attached = False
+            channels.detach(self)
 
     # --- core/ports.py --------------------------------------------------------------------------
 
@@ -161,6 +180,16 @@ class WorkerHost:
 
     # --- for the worker -------------------------------------------------------------------------
 
+    @property
+    def handled(self) -> int:
+        """Works that have ended."""
+        return self._ended
+
+    @property
+    def is_idle(self) -> bool:
+        """True while nothing that was passed to `wait_until` is pending."""
+        return not self._works
+
     async def finish_works(self) -> None:
         """Return when everything passed to `wait_until` has ended."""
         while self._works:
@@ -169,13 +198,16 @@ class WorkerHost:
     def _new_query(self) -> tuple[int, asyncio.Future[Any]]:
         self._last_query += 1
         answer = self._loop.create_future()
-        self._queries[self._last_query] = answer
+        if self._has_keeper:
+            self._queries[self._last_query] = answer
+        else:
+            answer.set_result([])
         return self._last_query, answer
 
     def _answer(self, query: int, answer: object) -> None:
-        waiter = self._queries.pop(query)
+        waiter = self._queries.pop(query, None)
         # Whoever asked may have been cancelled since.
-        if not waiter.done():
+        if waiter is not None and not waiter.done():
             waiter.set_result(answer)
 
     def _deliver(self, message: wire.Publication) -> None:
@@ -185,6 +217,7 @@ class WorkerHost:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._works.discard(task)
+        self._ended += 1
         if not task.cancelled() and (error := task.exception()) is not None:
             self.report("work passed to wait_until", error)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
     from holdfast.core.events import Upgrade
     from holdfast.core.ports import Outbox
     from holdfast.hosts.asgi import HttpSide
@@ -42,13 +45,29 @@ MAX_LEFTOVER = 256 * 1024  # bytes
 
 BACKLOG = 2048
 
+# What uvicorn logs when a stream broke off; by then hosts/asgi.py has reported why.
+BROKEN_STREAM = "ASGI callable returned without completing response."
+
 
 class HttpServer:
-    """Serves the application on a listening socket until told to stop."""
+    """Serves the application on a listening socket until told to stop.
+
+    Args:
+        keep_alive: seconds that a connection may wait for its next request.
+        drain_timeout: seconds that requests in flight may take when the server stops.
+        trusted_proxies: whose X-Forwarded-For and X-Forwarded-Proto count.
+    """
 
     def __init__(
-        self, side: HttpSide, handover: HandoverLink, *, keep_alive: float, drain_timeout: float
+        self,
+        side: HttpSide,
+        handover: HandoverLink,
+        *,
+        keep_alive: float,
+        drain_timeout: float,
+        trusted_proxies: str,
     ) -> None:
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         config = uvicorn.Config(
             side,
             interface="asgi3",
@@ -59,6 +78,8 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=True,
+            forwarded_allow_ips=trusted_proxies,
             backlog=BACKLOG,
             timeout_keep_alive=cast("int", keep_alive),
             timeout_graceful_shutdown=cast("int", drain_timeout),
@@ -72,8 +93,20 @@ class HttpServer:
         while not self._server.started:  # noqa: ASYNC110 - uvicorn has no event for it.
             await asyncio.sleep(0)
 
+    @property
+    def handled(self) -> int:
+        """Requests that have begun, and so will end."""
+        return self._server.server_state.total_requests
+
+    @property
+    def is_idle(self) -> bool:
+        """True while no request is being answered; a connection that is kept alive is nothing."""
+        return not self._server.server_state.tasks
+
     def stop_accepting(self) -> None:
         """Accept nothing more from this moment; uvicorn itself looks ten times a second."""
+        if self._serving is None:
+            return
         for server in self._server.servers:
             server.close()
         self._server.should_exit = True
@@ -82,6 +115,10 @@ class HttpServer:
         """Return when all requests have been answered. Call `stop_accepting` first."""
         if self._serving is not None:
             await self._serving
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.msg != BROKEN_STREAM
 
 
 class _Server(uvicorn.Server):
@@ -98,6 +135,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._handover = handover
         self._giver: Giver | None = None
+        # Of pipelined requests, those before the last one; empty for nearly every connection.
+        self._earlier: list[RequestResponseCycle] = []
 
     def on_headers_complete(self) -> None:
         is_handshake = self.parser.should_upgrade() and self.parser.get_method() == b"GET"
@@ -105,10 +144,25 @@ class HttpProtocol(HttpToolsProtocol):
             self._giver = Giver(self, self._handover)
             extensions: dict[str, Any] = {EXTENSION: self._giver}
             self.scope["extensions"] = extensions
+        earlier = self.cycle
         super().on_headers_complete()
+        if self.pipeline:
+            self._earlier.append(earlier)
+        elif self._earlier:
+            self._earlier.clear()
         if self._giver is not None:
             # The parser has stopped for good; a declined handshake ends the connection.
             self.cycle.keep_alive = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # uvicorn tells only the last request that its client has left. One before it may be
+        # streaming still, and would for ever.
+        for cycle in self._earlier:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._earlier.clear()
 
     def data_received(self, data: bytes) -> None:
         if self._giver is not None:

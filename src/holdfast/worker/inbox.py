@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from contextvars import Context
     from typing import Any, TypeAlias
 
+    from msgspec import Struct
+
     from holdfast.core.ports import About
     from holdfast.core.scope import ServiceWorker
     from holdfast.wire.messages import Action, Deliver
@@ -47,9 +49,17 @@ __all__ = ["Inbox"]
 
 INTERNAL_ERROR = 1011
 
+# How often listeners that take too long are looked for.
+SWEEP = 1.0  # seconds
+
 
 class Inbox:
-    """Runs what the keeper delivers."""
+    """Runs what the keeper delivers.
+
+    Args:
+        event_timeout: seconds that the listeners of one event may take; then they are cancelled,
+            which counts as if they had raised. 0 for any time.
+    """
 
     def __init__(
         self,
@@ -57,6 +67,8 @@ class Inbox:
         host: WorkerHost,
         link: Link,
         loop: asyncio.AbstractEventLoop,
+        *,
+        event_timeout: float = 0.0,
     ) -> None:
         self._app = app
         self._registered = app.registered
@@ -72,8 +84,32 @@ class Inbox:
         self._unseen: dict[int, tuple[int, Kept]] = {}
         self._acks = 0
         self._runner: asyncio.Task[None] | None = None
-        # Runners that became the tasks of events that wait.
-        self._waiting: set[asyncio.Task[None]] = set()
+        # Runners that became the tasks of events that wait, and since when.
+        self._waiting: dict[asyncio.Task[None], float] = {}
+        self._event_timeout = event_timeout
+        self._overdue: set[asyncio.Task[None]] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+
+    @property
+    def handled(self) -> int:
+        """Events that have ended, since the start."""
+        return self._acks
+
+    @property
+    def is_idle(self) -> bool:
+        """True while nothing is in hand."""
+        return not self._behind
+
+    def cut(self) -> None:
+        """The keeper is gone, and with it all connections: what is asked for goes nowhere.
+
+        Events that run are not disturbed; those that wait behind them are forgotten.
+        """
+        self._link = _Nowhere()
+        for waiting in self._behind.values():
+            if waiting is not None:
+                waiting.clear()
+        self._ready.clear()
 
     def put_all(self, deliveries: Iterable[Delivery]) -> None:
         """Run deliveries, each as soon as its connection is free."""
@@ -94,21 +130,35 @@ class Inbox:
         # Kept: the loop itself keeps only weak references to tasks.
         self._runner = self._loop.create_task(self._run()) if self._ready else None
 
-    def _become_event(self) -> None:
+    def _become_event(self) -> asyncio.Task[None]:
         """The runner belongs to an event from here on; another takes what is ready."""
         task = self._runner
         assert task is not None
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
+        task.add_done_callback(self._waiting.pop)
+        if self._event_timeout and self._sweep is None:
+            self._sweep = self._loop.call_later(SWEEP, self._cancel_overdue)
         # What ended before does not wait for it.
         self._link.flush()
         self._start_runner()
+        return task
+
+    def _cancel_overdue(self) -> None:
+        """Cancel listeners that take too long; again and again those that do not heed it."""
+        now = self._loop.time()
+        for task, since in self._waiting.items():
+            if now - since >= self._event_timeout:
+                self._overdue.add(task)
+                self._waiting[task] = now
+                task.cancel()
+        self._sweep = None
+        if self._waiting:
+            self._sweep = self._loop.call_later(SWEEP, self._cancel_overdue)
 
     async def _run(self) -> None:
         """Take what is ready, until nothing is or until a listener waits."""
         ready, handle = self._ready, self._handle
-        is_event = False
-        while ready and not is_event:
+        task: asyncio.Task[None] | None = None  # this one, since it belongs to an event
+        while ready and task is None:
             delivery = ready.popleft()
             waiting: deque[Delivery] | None = None
             actions: list[Action] = []
@@ -128,16 +178,16 @@ class Inbox:
                         serial, number = delivery.connection, delivery.number - 1
                         self._link.collect(Ack(serial, number, 1, actions, count))
                         count = 0
-                    if not is_event:
-                        is_event = True
-                        self._become_event()
-                    await _drive(self._end(done), context)
+                    if task is None:
+                        task = self._become_event()
+                    self._waiting[task] = self._loop.time()
+                    await _drive(self._end(done, task), context)
                 waiting = self._behind[delivery.connection]
-                if count and (not waiting or is_event or delivery.attempt > 1):
+                if count and (not waiting or task is not None or delivery.attempt > 1):
                     serial, number, attempt = delivery.connection, delivery.number, delivery.attempt
                     self._link.collect(Ack(serial, number, attempt, actions, count))
                     count = 0
-                if is_event:
+                if task is not None:
                     # The next one may wait for long; this one is done.
                     self._link.flush()
                 if not waiting:
@@ -145,7 +195,7 @@ class Inbox:
                 delivery = waiting.popleft()
             del self._behind[delivery.connection]
         self._link.flush()
-        if not is_event:
+        if task is None:
             self._runner = None
 
     def _handle(self, delivery: Delivery) -> list[Action] | Waiting:
@@ -185,7 +235,7 @@ class Inbox:
                 return outbox.seal(self._leaving)
         return Waiting(delivery, about, event, outbox, outcome)
 
-    async def _end(self, waiting: Waiting) -> None:
+    async def _end(self, waiting: Waiting, task: asyncio.Task[None]) -> None:
         """Run an event that waits, or has failed, to its end."""
         delivery, about, event, outbox, outcome = waiting
         source = event.source
@@ -198,13 +248,30 @@ class Inbox:
         except (AttachmentError, CancelledError) as error:
             # Cancelled: what the listener waited for was, or the listener itself, by its own code.
             outcome = Failure(error, closes=False)
+        if task in self._overdue:
+            outcome = self._note_overdue(task, outcome)
         actions = outbox.seal(self._leaving)
-        if outcome is not None:
+        if isinstance(outcome, Failure):
             actions = await self._fail(event, outcome)
         self._acks += 1
         self._link.collect(Ack(source.serial, delivery.number, delivery.attempt, actions, 1))
         # What was flushed before a failure is committed all the same.
         self._keep(source.serial, (about, source.attachment))
+
+    def _note_overdue(
+        self, task: asyncio.Task[None], outcome: Failure | Suspended | None
+    ) -> Failure | Suspended | None:
+        """The listeners were cancelled; unless they ended well all the same, say why."""
+        self._overdue.discard(task)
+        while task.uncancel():
+            pass  # The next event in this task has nothing to do with it.
+        if outcome is None:
+            return None
+        timeout = self._event_timeout
+        why = TimeoutError(f"the listeners took longer than {timeout:g} s (--event-timeout)")
+        assert isinstance(outcome, Failure)
+        why.__cause__ = outcome.error
+        return Failure(why, closes=outcome.closes)
 
     def _keep(self, serial: int, kept: Kept) -> None:
         """Remember what the connection keeps from now on, until the keeper has seen it."""
@@ -244,6 +311,15 @@ def _close_event(
         delivery.number,
         delivery.attempt,
     )
+
+
+class _Nowhere:
+    """The link to a keeper that is gone."""
+
+    def send(self, message: Struct) -> None: ...
+    def collect(self, message: Struct) -> None: ...
+    def flush(self) -> None: ...
+    async def drain(self) -> None: ...
 
 
 class Waiting(NamedTuple):

@@ -109,7 +109,7 @@ async def run_event(
     error = failure.error if failure is not None else next(iter(event.failures), None)
     if error is not None:
         summary = f"{event.type} raised {type(error).__name__}: {error}"
-        raise ApplicationError(summary, error)
+        raise ApplicationError(summary, error) from error
 
 
 def _import_module(name: str) -> ModuleType:

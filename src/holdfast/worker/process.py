@@ -28,10 +28,12 @@ from holdfast.worker.host import WorkerHost
 from holdfast.worker.http import HttpServer
 from holdfast.worker.inbox import Inbox
 from holdfast.worker.loader import ApplicationError, load, run_event, start
+from holdfast.worker.monitor import Monitor, Thresholds
 from holdfast.worker.stream_link import StreamLink
 
 if TYPE_CHECKING:
     from holdfast.core.scope import ServiceWorker
+    from holdfast.worker.monitor import Work
 
 __all__ = ["main"]
 
@@ -49,7 +51,10 @@ class WorkerProcess:
     def __init__(self, settings: WorkerSettings, loop: asyncio.AbstractEventLoop) -> None:
         self._settings = settings
         self._loop = loop
-        self._listener = socket.socket(fileno=settings.listen_fd)
+        # None: started for the last close events of a server that accepts nothing any more.
+        self._listener = (
+            None if settings.listen_fd < 0 else socket.socket(fileno=settings.listen_fd)
+        )
         self._control: ControlLink[control.ToWorker] = ControlLink(
             socket.socket(fileno=settings.control_fd),
             control.ToWorker,
@@ -58,7 +63,7 @@ class WorkerProcess:
             on_lost=lambda: self._leave("the supervisor is gone"),
         )
         self._link = StreamLink(
-            settings.stream_fd, loop, on_messages=self._receive, on_lost=self._leave
+            settings.stream_fd, loop, on_messages=self._receive, on_lost=self._lose_keeper
         )
         self._host = WorkerHost(settings.worker, self._link, loop)
         self._handover = HandoverLink(settings.handover_fd, self._link, self._host.leaving, loop)
@@ -67,7 +72,9 @@ class WorkerProcess:
         self._quiesce = asyncio.Event()
         self._drain = asyncio.Event()
         self._drained = asyncio.Event()
+        self._app: ServiceWorker | None = None
         self._inbox: Inbox | None = None
+        self._connecting: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Return the exit status."""
@@ -88,30 +95,59 @@ class WorkerProcess:
         # objects than its default threshold, all of them gone when the turn ends.
         gc.freeze()
         gc.set_threshold(10_000, 10, 10)
-        self._inbox = Inbox(app, self._host, self._link, self._loop)
-        self._link.send(wire.Ready(settings.generation))
+        self._app = app
+        if not settings.spare:
+            self._join()
         self._control.send(control.Ready())
         await self._serve_until_drained(app)
         return 0
 
+    def _join(self) -> None:
+        """Take deliveries and publications from now on."""
+        assert self._app is not None
+        self._inbox = Inbox(
+            self._app,
+            self._host,
+            self._link,
+            self._loop,
+            event_timeout=self._settings.event_timeout,
+        )
+        self._drained.clear()
+        self._host.attach()
+        self._link.send(wire.Ready(self._settings.generation))
+
     async def _serve_until_drained(self, app: ServiceWorker) -> None:
         settings = self._settings
-        side = HttpSide(app, self._host, develop=settings.develop)
+        side = HttpSide(
+            app,
+            self._host,
+            develop=settings.develop,
+            max_body=settings.max_body,
+            request_timeout=settings.request_timeout,
+        )
         server = HttpServer(
             side,
             self._handover,
             keep_alive=settings.keep_alive,
             drain_timeout=settings.drain_timeout,
+            trusted_proxies=settings.forwarded_allow_ips,
         )
         await self._serve.wait()
-        await server.start(self._listener)
+        if not self._quiesce.is_set():
+            if self._inbox is None:
+                self._join()
+            assert self._listener is not None
+            await server.start(self._listener)
+            self._start_monitor(server)
         await self._quiesce.wait()
         server.stop_accepting()
         self._host.leave()
         self._control.send(control.Quiet())
         await server.finish()
         await self._drain.wait()
-        await self._drained.wait()
+        # A spare that never served has nothing to be drained of.
+        if self._inbox is not None:
+            await self._drained.wait()
         self._host.detach()
         await self._host.finish_works()
         try:
@@ -121,8 +157,23 @@ class WorkerProcess:
         app.registration.step("retire")
         await self._link.drain()
 
-    def _obey(self, message: control.ToWorker, _fds: list[int]) -> None:
-        if isinstance(message, control.Serve):
+    def _start_monitor(self, server: HttpServer) -> None:
+        settings = self._settings
+        thresholds = Thresholds(settings.idle_timeout, settings.max_events, settings.max_rss)
+
+        def works() -> list[Work]:
+            # The inbox may be another one by then: each keeper gets one.
+            assert self._inbox is not None
+            return [self._inbox, server, self._host]
+
+        Monitor(thresholds, works, self._loop, self._control.send).start()
+
+    def _obey(self, message: control.ToWorker, fds: list[int]) -> None:
+        if isinstance(message, control.Ask):
+            self._control.send(control.Alive())
+        elif isinstance(message, control.Connect):
+            self._connecting = self._loop.create_task(self._connect(*fds))
+        elif isinstance(message, control.Serve):
             self._serve.set()
         elif isinstance(message, control.Quiesce):
             self._quiesce.set()
@@ -143,6 +194,8 @@ class WorkerProcess:
                 log.error("the keeper refused connection %#x: %s", message.serial, message.why)
             elif isinstance(message, wire.Drained):
                 self._drained.set()
+            elif isinstance(message, wire.Probe):
+                self._link.send(wire.Alive())
             else:
                 self._host.receive(message)
         if deliveries:
@@ -154,7 +207,27 @@ class WorkerProcess:
             self._leave(f"the keeper speaks version {welcome.version} of the wire, this worker "
                         f"{wire.VERSION}; restart holdfast")  # fmt: skip
         self._host.be_named(welcome.node, welcome.key)
+        if self._inbox is not None:
+            self._join()
         self._welcomed.set()
+
+    def _lose_keeper(self, why: str) -> None:
+        """Go on with what needs no connection; the supervisor starts another keeper."""
+        log.warning("worker %d: %s", self._settings.worker, why)
+        self._host.keeper_lost()
+        if self._inbox is not None:
+            self._inbox.cut()
+        # With the keeper, all that this worker could have been drained of is gone.
+        self._drained.set()
+
+    async def _connect(self, stream_fd: int, handover_fd: int) -> None:
+        """Another keeper is there: begin as with the first one."""
+        self._host.keeper_lost()
+        await self._handover.open(handover_fd)
+        self._link.open(stream_fd)
+        if self._inbox is not None:
+            self._inbox.cut()
+        self._link.send(wire.Hello(wire.VERSION))
 
     def _leave(self, why: str) -> None:
         """Stop where we stand: without keeper and supervisor nothing can be finished."""
@@ -174,7 +247,7 @@ def main() -> None:
     die_with(int(sys.argv[2]))
     settings = from_json(WorkerSettings, sys.argv[1])
     fds = (settings.control_fd, settings.stream_fd, settings.handover_fd, settings.listen_fd)
-    keep_from_children(*fds)
+    keep_from_children(*(fd for fd in fds if fd >= 0))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     # Its notes of starting and stopping would read as if the whole server did.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

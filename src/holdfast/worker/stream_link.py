@@ -45,7 +45,7 @@ class StreamLink:
 
     Args:
         on_messages: called with the messages of one read.
-        on_lost: called once when the keeper is gone.
+        on_lost: called when the keeper is gone; until `open`, what is sent goes nowhere.
     """
 
     def __init__(
@@ -65,10 +65,29 @@ class StreamLink:
         self._messages: list[msgspec.Struct] = []
         self._unsent = bytearray()
         self._is_flush_due = False
-        self._is_open = True
+        self._is_open = False
         self._drained: asyncio.Future[None] | None = None
+        self.open(fd)
+
+    def open(self, fd: int) -> None:
+        """Go on with another keeper. What was meant for the one before is forgotten."""
+        self.close()
+        self._fd = fd
+        self._reader = BatchReader(ToWorker)
+        self._messages.clear()
+        self._unsent.clear()
+        self._is_open = True
         os.set_blocking(fd, False)
-        loop.add_reader(fd, self._read)
+        self._loop.add_reader(fd, self._read)
+
+    def close(self) -> None:
+        """Neither send nor receive any more; told again, it changes nothing."""
+        if self._is_open:
+            self._is_open = False
+            self._loop.remove_reader(self._fd)
+            self._loop.remove_writer(self._fd)
+            os.close(self._fd)
+            self._wake_drainers()
 
     def send(self, message: msgspec.Struct) -> None:
         """Have the message sent at the end of this turn of the loop."""
@@ -150,9 +169,5 @@ class StreamLink:
         self._drained = None
 
     def _lose(self, why: str) -> None:
-        self._is_open = False
-        self._loop.remove_reader(self._fd)
-        self._loop.remove_writer(self._fd)
-        os.close(self._fd)
-        self._wake_drainers()
+        self.close()
         self._on_lost(why)
