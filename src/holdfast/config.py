@@ -34,8 +34,8 @@ class ServerSettings:
     spares: int | None = None
     # How long a worker may take to import the application and start it.
     start_timeout: float = 120.0
-    # How long the listeners of one WebSocket event may take; then they are cancelled. A worker whose
-    # loop stands for longer is killed. 0 for ever.
+    # How long the listeners of one WebSocket event may take; then they are cancelled. A worker
+    # whose loop stands for longer is killed. 0 for ever.
     event_timeout: float = 60.0
     # A worker is replaced, without anybody noticing, after so many events and requests, or when it
     # takes so much memory (bytes); 0 for never.

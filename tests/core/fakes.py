@@ -13,6 +13,7 @@ from holdfast.core.events import WebSocketCloseEvent, WebSocketMessageEvent
 from holdfast.core.http import Request
 from holdfast.core.listeners import Listener
 from holdfast.core.ports import About, Found
+from holdfast.core.request_events import FetchEvent, WebSocketUpgradeEvent
 from holdfast.hosts.forms import parse_multipart
 from holdfast.wire.codec import decode_about, decode_plain, encode_plain
 
@@ -41,12 +42,14 @@ __all__ = [
     "FakeWaiter",
     "Late",
     "close_event",
+    "fetch_event",
     "handshake",
     "listener",
     "message_event",
     "outbox_of",
     "run",
     "suspend",
+    "upgrade_event",
 ]
 
 T = TypeVar("T")
@@ -264,6 +267,14 @@ def handshake(**headers: str) -> Request:
     """Return a request for a WebSocket, with more header fields if wanted (`_` for `-`)."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Request(URL, headers={"upgrade": "websocket", "connection": "Upgrade"} | named)
+
+
+def fetch_event(request: Request | None = None, *, upgradable: bool = True) -> FetchEvent:
+    return FetchEvent(FakeHost().new_outbox(), request or handshake(), upgradable=upgradable)
+
+
+def upgrade_event(request: Request | None = None) -> WebSocketUpgradeEvent:
+    return WebSocketUpgradeEvent(FakeHost().new_outbox(), request or handshake(), upgradable=True)
 
 
 def message_event(

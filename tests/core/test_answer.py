@@ -36,8 +36,8 @@ from tests.core.fakes import FakeHost, FakeOutbox, listener, run, suspend
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from holdfast.core.events import FetchEvent
     from holdfast.core.listeners import Listener
+    from holdfast.core.request_events import FetchEvent
 
 T = TypeVar("T")
 

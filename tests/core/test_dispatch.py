@@ -19,8 +19,8 @@ from holdfast.core.dispatch import (
     first_step,
 )
 from holdfast.core.errors import AlreadyDecided, NotAnUpgradeRequest
-from holdfast.core.events import ExtendableEvent, FetchEvent, Upgrade, WebSocketUpgradeEvent
 from holdfast.core.http import Request, Response
+from holdfast.core.request_events import FetchEvent, Upgrade, WebSocketUpgradeEvent
 from tests.core.fakes import (
     URL,
     FakeHost,
@@ -37,6 +37,7 @@ from tests.core.fakes import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from holdfast.core.events import ExtendableEvent
     from holdfast.core.listeners import Listener
 
 EVENT = message_event(FakeHost())

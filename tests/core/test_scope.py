@@ -5,13 +5,14 @@ from typing import Any, get_args
 
 import pytest
 
-from holdfast.core import events
+from holdfast.core import events, request_events
 from holdfast.core.errors import NotInsideHoldfast
-from holdfast.core.events import ExtendableEvent, GapEvent, MessageEvent, RequestEvent
+from holdfast.core.events import ExtendableEvent, GapEvent, MessageEvent
 from holdfast.core.http import Request, Response
 from holdfast.core.listeners import Listener, OnError
 from holdfast.core.outbox import current_outbox
 from holdfast.core.registration import Registration
+from holdfast.core.request_events import RequestEvent
 from holdfast.core.scope import ALIASES, EVENT_TYPES, ServiceWorker
 from tests.core.fakes import FakeHost, run
 
@@ -54,7 +55,12 @@ def test_every_event_can_be_listened_to(type: str) -> None:
 
 def test_every_kind_of_event_has_a_type_to_listen_to() -> None:
     # A19 is different: there are no classes of events that never come, as push and sync.
-    kinds = [getattr(events, name) for name in events.__all__ if name.endswith("Event")]
+    kinds = [
+        getattr(module, name)
+        for module in (events, request_events)
+        for name in module.__all__
+        if name.endswith("Event")
+    ]
     others = {ExtendableEvent, RequestEvent, MessageEvent, GapEvent}
     assert {kind.type for kind in kinds if kind not in others} == set(EVENT_TYPES)
 
@@ -283,7 +289,7 @@ def test_an_application_can_ask_itself() -> None:
     app = ServiceWorker()
 
     @app.on("fetch")
-    async def echo(event: events.FetchEvent) -> Response:
+    async def echo(event: request_events.FetchEvent) -> Response:
         request = event.request
         asked = f"{request.method} {request.url} {request.headers['x-a']}"
         return Response(f"{asked}: {await request.text()}")

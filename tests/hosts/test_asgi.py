@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
     from pathlib import Path
 
-    from holdfast.core.events import ErrorEvent, FetchEvent, Upgrade, WebSocketUpgradeEvent
+    from holdfast.core.events import ErrorEvent
     from holdfast.core.ports import Outbox
+    from holdfast.core.request_events import FetchEvent, Upgrade, WebSocketUpgradeEvent
 
 HANDSHAKE = (
     (b"connection", b"Upgrade"),

@@ -46,7 +46,7 @@ def test_each_request_ends_at_its_own_time() -> None:
     asyncio.run(main())
 
 
-def test_the_client_is_told_before_the_listener_has_ended() -> None:
+def test_the_client_is_told_once_and_before_the_listener_has_ended() -> None:
     async def main() -> None:
         requests, steps = Requests(), []
 
@@ -57,6 +57,7 @@ def test_the_client_is_told_before_the_listener_has_ended() -> None:
             except asyncio.CancelledError:
                 while not requests.told:
                     await asyncio.sleep(0)
+                await requests.begin("other", 2 * GRAIN)
                 steps.append("cleaned up")
             await deadline.told()
             task = asyncio.current_task()
@@ -65,6 +66,7 @@ def test_the_client_is_told_before_the_listener_has_ended() -> None:
 
         await asyncio.create_task(slow())
         assert steps == ["cleaned up", "0"]
+        assert requests.told == ["x", "other"]
 
     asyncio.run(main())
 

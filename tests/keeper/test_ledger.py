@@ -683,7 +683,8 @@ def test_as_many_connections_are_found_as_were_asked_for() -> None:
     assert ledger.search("room", 1) == [3]
     assert ledger.search(None, 4) == [3, 1, 2]
     # A worker that asks nonsense gets an answer all the same.
-    assert ledger.search(None, -1) == [3, 1, 2]
+    for nonsense in (-1, -(2**63), 2**63, 2**64 - 1):
+        assert ledger.search(None, nonsense) == [3, 1, 2]
 
 
 def test_a_connection_that_is_looked_up_is_told_as_it_is_now() -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.dispatch import Failure, dispatch_request
 from holdfast.core.errors import NotInsideHoldfast, SelfFetchTooDeep
-from holdfast.core.events import FetchEvent, Upgrade
 from holdfast.core.http import Request, Response
 from holdfast.core.http_errors import HTTPError, reason_phrase
 from holdfast.core.outbox import current_outbox
+from holdfast.core.request_events import FetchEvent, Upgrade
 from holdfast.core.url import URL
 
 if TYPE_CHECKING:

@@ -15,14 +15,15 @@ from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from holdfast.core.errors import AlreadyDecided
-from holdfast.core.events import Upgrade
 from holdfast.core.http import Response
+from holdfast.core.request_events import Upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Generator, Iterable, Iterator, Sequence
 
-    from holdfast.core.events import ExtendableEvent, RequestEvent
+    from holdfast.core.events import ExtendableEvent
     from holdfast.core.listeners import Listener
+    from holdfast.core.request_events import RequestEvent
 
 __all__ = [
     "Failure",

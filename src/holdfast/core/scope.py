@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
-from holdfast.core import events
+from holdfast.core import events, request_events
 from holdfast.core.answer import fetch_from_itself, own_request
 from holdfast.core.clients import Clients
 from holdfast.core.listeners import check_event_type, with_listener, without_listener
@@ -46,8 +46,8 @@ OnInstall = TypeVar("OnInstall", bound=Callable[[events.InstallEvent], object])
 OnActivate = TypeVar("OnActivate", bound=Callable[[events.ActivateEvent], object])
 OnStartup = TypeVar("OnStartup", bound=Callable[[events.StartupEvent], object])
 OnShutdown = TypeVar("OnShutdown", bound=Callable[[events.ShutdownEvent], object])
-OnFetch = TypeVar("OnFetch", bound=Callable[[events.FetchEvent], object])
-OnUpgrade = TypeVar("OnUpgrade", bound=Callable[[events.WebSocketUpgradeEvent], object])
+OnFetch = TypeVar("OnFetch", bound=Callable[[request_events.FetchEvent], object])
+OnUpgrade = TypeVar("OnUpgrade", bound=Callable[[request_events.WebSocketUpgradeEvent], object])
 OnMessage = TypeVar("OnMessage", bound=Callable[[events.WebSocketMessageEvent], object])
 OnClose = TypeVar("OnClose", bound=Callable[[events.WebSocketCloseEvent], object])
 OnFailure = TypeVar("OnFailure", bound=Callable[[events.ErrorEvent], object])

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Protocol
 from holdfast.core.answer import failure_response, is_clients_fault, settle
 from holdfast.core.dispatch import Failure, Waiting, dispatch_request, first_step
 from holdfast.core.errors import AttachmentError
-from holdfast.core.events import FetchEvent, Upgrade, WebSocketUpgradeEvent
 from holdfast.core.files import FileBody
 from holdfast.core.http import Request, Response
 from holdfast.core.http_errors import BadRequest, ContentTooLarge, HTTPError, ServiceUnavailable
 from holdfast.core.outbox import current_outbox
+from holdfast.core.request_events import FetchEvent, Upgrade, WebSocketUpgradeEvent
 from holdfast.framing.handshake import check_request
 from holdfast.hosts.deadlines import Deadlines
 from holdfast.hosts.exchange import TOO_LARGE_TEXT, Exchange
@@ -30,8 +30,8 @@ from holdfast.hosts.reporting import report_failure
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    from holdfast.core.events import RequestEvent
     from holdfast.core.ports import Host, Outbox
+    from holdfast.core.request_events import RequestEvent
     from holdfast.core.scope import ServiceWorker
     from holdfast.hosts.exchange import Receive, Scope, Send
 

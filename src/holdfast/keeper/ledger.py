@@ -24,6 +24,7 @@ Rules:
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -290,7 +291,9 @@ class Ledger:
         found: Iterable[Connection] = (
             self._connections.values() if channel is None else self._exchange.members(channel)
         )
-        return [connection.serial for connection in islice(found, max(limit, 0) or None)]
+        # A worker may ask nonsense; islice takes no more than this.
+        end = limit if 0 < limit <= sys.maxsize else None
+        return [connection.serial for connection in islice(found, end)]
 
     def look_up(self, serials: Iterable[int]) -> list[tuple[int, bytes, bytes, bool]]:
         """Return serial, details, attachment and whether it has closed, of those there are."""

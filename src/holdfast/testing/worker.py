@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from typing import Any
 
-    from holdfast.core.events import Upgrade
     from holdfast.core.ports import Outbox
+    from holdfast.core.request_events import Upgrade
     from holdfast.core.scope import ServiceWorker
     from holdfast.testing.keeper import Keeper, Peer
     from holdfast.testing.round_trip import RoundTrip

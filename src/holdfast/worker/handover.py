@@ -21,8 +21,8 @@ from holdfast.wire.outbox import WireOutbox
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from holdfast.core.events import Upgrade
     from holdfast.core.ports import Outbox
+    from holdfast.core.request_events import Upgrade
     from holdfast.wire.messages import Action
     from holdfast.worker.stream_link import StreamLink
 

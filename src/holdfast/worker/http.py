@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-    from holdfast.core.events import Upgrade
     from holdfast.core.ports import Outbox
+    from holdfast.core.request_events import Upgrade
     from holdfast.hosts.asgi import HttpSide
     from holdfast.worker.handover import HandoverLink
 

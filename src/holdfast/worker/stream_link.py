@@ -5,11 +5,14 @@ Shell. Private. One write per turn of the loop carries everything the turn produ
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec.structs import replace
+
 from holdfast.core.errors import BrokenWire
-from holdfast.wire.messages import ToWorker
+from holdfast.wire.messages import Ack, Close, ToWorker
 from holdfast.wire.stream import BatchEncoder, BatchReader
 
 if TYPE_CHECKING:
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
     import msgspec
 
 __all__ = ["Link", "StreamLink"]
+
+log = logging.getLogger("holdfast.worker")
+
+INTERNAL_ERROR = 1011  # RFC 6455 section 7.4.1
 
 # Well below 128 KiB, from where malloc maps and unmaps fresh pages for each read.
 READ_SIZE = 64 * 1024
@@ -106,12 +113,35 @@ class StreamLink:
         if not self._messages:
             return
         messages, self._messages = self._messages, []
-        batch = self._encoder.encode(messages)
+        batch = self._encode(messages)
         if self._unsent:
             self._unsent += batch
         else:
             self._unsent = batch
             self._write()
+
+    def _encode(self, messages: list[msgspec.Struct]) -> bytearray:
+        try:
+            return self._encoder.encode(messages)
+        except BrokenWire:
+            return bytearray().join(map(self._encode_alone, messages))
+
+    def _encode_alone(self, message: msgspec.Struct) -> bytearray:
+        """Encode one of several messages, one of which at least is too long.
+
+        It is the application's fault: an event asked for more than fits into one batch.
+        """
+        try:
+            return self._encoder.encode([message])
+        except BrokenWire as error:
+            if type(message) is not Ack:
+                log.error("what was asked for outside of an event is dropped: %s", error)
+                return bytearray()
+            number, serial = message.number, message.connection
+            log.error("what event %d of connection %#x asked for is dropped, and the connection "
+                      "closed: %s", number, serial, error)  # fmt: skip
+            too_much = [Close(serial, INTERNAL_ERROR, "")]
+            return self._encoder.encode([replace(message, actions=too_much)])
 
     async def drain(self) -> None:
         """Return when everything sent so far is with the kernel, or the keeper is gone."""

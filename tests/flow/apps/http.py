@@ -16,12 +16,8 @@ from holdfast.core.scope import ServiceWorker
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from holdfast.core.events import (
-        ErrorEvent,
-        FetchEvent,
-        WebSocketMessageEvent,
-        WebSocketUpgradeEvent,
-    )
+    from holdfast.core.events import ErrorEvent, WebSocketMessageEvent
+    from holdfast.core.request_events import FetchEvent, WebSocketUpgradeEvent
 
 app = ServiceWorker()
 
@@ -158,7 +154,7 @@ async def quiet(name: str) -> AsyncIterator[str]:
 
 
 async def other_work(name: str) -> None:
-    while f"events {name} ended" not in JOURNAL.read_text():  # noqa: ASYNC240 - a short file
+    while f"events {name} ended" not in JOURNAL.read_text():
         await asyncio.sleep(0.01)
     note(f"other work {name} goes on")
 
