@@ -18,7 +18,7 @@ from holdfast.core.http import Response
 from holdfast.core.identity import ConnectionIds
 from holdfast.framing.handshake import encode_response
 from holdfast.keeper import commands as do
-from holdfast.keeper.ledger import Ledger, Limits
+from holdfast.keeper.ledger import CALM, Ledger, Limits
 from holdfast.testing.session import Pulse
 from holdfast.wire import messages as wire
 
@@ -233,6 +233,7 @@ class Keeper:
             peer.is_lost = True
             peer.pulse.beat()
         self._end_turn()
+        self._calm_down(CALM)
 
     def drop_worker(self, number: int, why: str) -> None:
         log.error("worker %d was cut off: %s", number, why)
@@ -247,12 +248,20 @@ class Keeper:
         self._end_turn(by_client=True)
 
     def tick(self, now: float) -> None:
-        """The time has jumped: the place for deadlines of the ledger, which has none so far.
-
-        `Ledger.tick` is not about them: it looks for workers whose loop stands, and here all have
-        the same.
-        """
+        """The time has jumped."""
+        self._ledger.tick()
         self._end_turn()
+
+    def _calm_down(self, ticks: int) -> None:
+        """Let so many ticks pass, one per turn of the loop instead of a few in a second.
+
+        After a loss the ledger waits for them before it makes last attempts.
+        """
+        if ticks:
+            self._ledger.tick()
+            self._end_turn()
+            again, session = ticks - 1, self._session
+            session.loop.call_soon(self._calm_down, again, context=session.context)
 
     # --- facts about workers --------------------------------------------------------------------
 
