@@ -110,6 +110,27 @@ async def test_channel_hears_each_publication_once_while_old_code_leaves() -> No
 
 
 @in_loop
+async def test_channel_that_posts_does_not_hear_itself_while_old_code_leaves() -> None:
+    gate = asyncio.Event()
+    old = ServiceWorker()
+
+    @old.on("fetch")
+    async def post(event: FetchEvent) -> Response:
+        await gate.wait()
+        listening.post_message("by the one that listens")
+        return Response("posted")
+
+    async with TestClient(old) as client:
+        fetching = asyncio.create_task(client.fetch("/"))
+        await asyncio.sleep(0)
+        await client.reload(lobby_app(), wait=False)
+        gate.set()
+        await fetching
+        await client.settle()
+    assert heard == []
+
+
+@in_loop
 async def test_clients_do_not_hear_each_other() -> None:
     app = lobby_app()
     async with (

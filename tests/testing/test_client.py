@@ -412,6 +412,28 @@ async def test_stream_gives_chunks_as_they_come() -> None:
 
 
 @in_loop
+async def test_application_waits_for_who_reads_a_stream() -> None:
+    app = ServiceWorker()
+    made: list[int] = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for number in range(1000):
+            made.append(number)
+            yield b"x" * 10_000
+
+    @app.on("fetch")
+    def fetch(_: FetchEvent) -> Response:
+        return Response(chunks())
+
+    async with TestClient(app) as client, client.stream("/") as stream:
+        await client.clock.advance(0)  # All that can run has run.
+        assert len(made) < 10
+        for _ in range(100):
+            await stream.read()
+        assert len(made) < 120
+
+
+@in_loop
 async def test_stream_ends_with_an_empty_chunk() -> None:
     app = ServiceWorker()
 
@@ -591,6 +613,25 @@ async def test_failure_of_wait_until_work_is_noted_and_changes_no_response() -> 
         assert (await client.fetch("/")).ok
         await client.settle()
         assert [type(error) for error in client.errors] == [KeyError]
+
+
+@in_loop
+async def test_what_the_listener_raised_counts_not_what_its_work_did() -> None:
+    app = ServiceWorker()
+
+    async def work() -> None:
+        raise KeyError
+
+    @app.on("fetch")
+    async def fetch(event: FetchEvent) -> None:
+        event.wait_until(work())
+        await asyncio.sleep(0.01)
+        raise ZeroDivisionError
+
+    async with TestClient(app) as client:
+        with pytest.raises(ZeroDivisionError):
+            await client.fetch("/")
+        assert [type(error) for error in client.errors] == [KeyError, ZeroDivisionError]
 
 
 @in_loop

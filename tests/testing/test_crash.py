@@ -368,6 +368,70 @@ async def test_new_worker_that_does_not_start_raises_and_the_next_may() -> None:
 
 
 @in_loop
+async def test_new_worker_that_does_not_start_is_not_tried_twice_for_what_waits() -> None:
+    gate, log = Gate(), Log()
+    app = waiting_app(gate, log)
+    starts: list[None] = []
+
+    @app.on("startup")
+    def start(_: object) -> None:
+        starts.append(None)
+        if len(starts) == 2:
+            raise KeyError
+
+    async with TestClient(app) as client, client.connect("/") as ws:
+        await ws.send("wait")
+        await gate.wait_for_listener()
+        with pytest.raises(ApplicationError):
+            await client.crash_worker()
+        with pytest.raises(TimeoutError):
+            await client.settle(timeout=0.05)
+        assert len(starts) == 2
+        gate.open()
+        await client.fetch("/")
+        assert await ws.receive() == "began wait"
+        assert len(starts) == 3
+
+
+@in_loop
+async def test_crash_while_new_code_starts_needs_no_other_worker() -> None:
+    log: list[str] = []
+    gate = Gate()
+    new = ServiceWorker()
+
+    @new.on("startup")
+    async def start(_: object) -> None:
+        log.append("new")
+        await gate.pass_through()
+
+    old = ServiceWorker()
+    old.add_event_listener("startup", lambda event: log.append("old"))
+    async with TestClient(old) as client:
+        reloading = asyncio.create_task(client.reload(new))
+        await gate.wait_for_listener()
+        crashing = asyncio.create_task(client.crash_worker())
+        await asyncio.sleep(0)
+        gate.open()
+        await reloading
+        await crashing
+    assert log == ["old", "new"]
+
+
+@in_loop
+async def test_listeners_of_the_error_event_do_not_hear_of_a_crash() -> None:
+    gate, log, heard = Gate(), Log(), list[object]()
+    app = waiting_app(gate, log)
+    app.add_event_listener("error", lambda event: heard.append(event.error))
+    async with TestClient(app) as client, client.connect("/") as ws:
+        await ws.send("wait")
+        await gate.wait_for_listener()
+        await client.crash_worker()
+        gate.open()
+        await client.settle()
+    assert heard == []
+
+
+@in_loop
 async def test_no_worker_to_crash_is_an_error() -> None:
     async with TestClient(echo_app()) as client:
         await client.hibernate()

@@ -122,8 +122,8 @@ class Keeper:
     """Holds the connections of one TestClient.
 
     Args:
-        on_waiting: called while something waits for a worker and there is none; with True when a
-            client has just done something.
+        on_waiting: called when something waits for a worker and there is none; and when it still
+            does while clients do more.
         on_dropped: called with the number of a worker that broke the contract, and why.
     """
 
@@ -131,7 +131,7 @@ class Keeper:
         self,
         session: Session,
         *,
-        on_waiting: Callable[[bool], None],
+        on_waiting: Callable[[], None],
         on_dropped: Callable[[int, str], None],
     ) -> None:
         settings = KeeperSettings(control_fd=-1)
@@ -159,7 +159,7 @@ class Keeper:
             do.PauseReading: lambda c: self._pause(c.connection, True),
             do.ResumeReading: lambda c: self._pause(c.connection, False),
             do.Probe: lambda c: self._tell(c.worker, wire.Probe()),
-            do.CallWorker: lambda _: self._on_waiting(True),
+            do.CallWorker: lambda _: self._on_waiting(),
             do.TellDrained: lambda c: self._tell(c.worker, wire.Drained()),
             do.DropWorker: lambda c: self.drop_worker(c.worker, c.why),
             do.Quarantined: _log_quarantined,
@@ -340,8 +340,8 @@ class Keeper:
             peer.is_forgotten = True
             peer.pulse.beat()
         self._session.changed.beat()
-        if self._ledger.waiting:
-            self._on_waiting(by_client)
+        if by_client and self._ledger.waiting:
+            self._on_waiting()
 
     def _run_commands(self) -> None:
         while commands := self._ledger.take_commands():
@@ -358,11 +358,12 @@ class Keeper:
         action = command.publication
         workers = [worker for worker in command.workers if worker in self._links]
         if workers:
-            # The poster's own, if it can be, since that one knows which object not to tell.
-            own = action.poster >> WORKER_SHIFT
-            link = self._links[own if own in workers else max(workers)]
+            worker = max(workers)
+            # Told as if it was posted there: or the one that posted would hear itself.
+            number = action.poster & ((1 << WORKER_SHIFT) - 1)
+            poster = (worker << WORKER_SHIFT) + number if number else 0
             kind = PUBLICATIONS[type(action)]
-            link.to_worker.send(kind(action.channel, action.data, action.poster))
+            self._links[worker].to_worker.send(kind(action.channel, action.data, poster))
 
     def _tell(self, worker: int, message: Struct) -> None:
         link = self._links.get(worker)

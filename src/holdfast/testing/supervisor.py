@@ -45,7 +45,7 @@ class Supervisor:
         self._jobs: set[asyncio.Task[Any]] = set()
         self._is_waking = False
         self._is_closing = False
-        # The last one that was to serve did not start: another is tried when a client wants it.
+        # The last one that was to serve did not start, or has not yet.
         self._has_failed = False
 
     # --- questions ------------------------------------------------------------------------------
@@ -224,18 +224,16 @@ class Supervisor:
 
     # --- what the keeper says -------------------------------------------------------------------
 
-    def _wake(self, by_client: bool) -> None:
-        """Something waits for a worker: something new of a client, or what others have left."""
-        if self._current is not None or self._is_waking or self._is_closing:
-            return
-        if by_client or not self._has_failed:
+    def _wake(self) -> None:
+        """Something waits for a worker."""
+        if self._current is None and not self._is_waking and not self._is_closing:
             self._has_failed = False
             self._is_waking = True
             self._start_job(self._wake_up())
 
     async def _wake_up(self) -> None:
         try:
-            # Who tried in the meantime has told its own caller.
+            # Whoever tried in the meantime has told its own caller.
             if not self._has_failed:
                 await self._begin_anew()
         except Exception as error:
