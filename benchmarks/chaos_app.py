@@ -14,5 +14,6 @@ async def join(event: WebSocketUpgradeEvent) -> None:
 
 @app.on("websocketmessage")
 async def count(event: WebSocketMessageEvent) -> None:
+    assert isinstance(event.data, str)
     event.source.data += 1
     event.source.send(f"{event.data}:{event.source.data}")

@@ -36,7 +36,7 @@ from holdfast.core.events import (
 )
 from holdfast.core.forms import File, FormData
 from holdfast.core.headers import Headers
-from holdfast.core.http import Request
+from holdfast.core.http import Client, Request
 from holdfast.core.http_errors import (
     BadBody,
     BadGateway,
@@ -73,6 +73,7 @@ __all__ = [
     "BodyUsed",
     "BroadcastChannel",
     "ChannelClosed",
+    "Client",
     "ClientLeft",
     "Clients",
     "Conflict",

@@ -306,8 +306,8 @@ NO_HEADERS: list[tuple[type[Exception], str, Any]] = [
     (ValueError, "'' is not a header name", {"": "1"}),
     (ValueError, r"'x\\x00' is not a header name", {"x\0": "1"}),
     (ValueError, r"'\\ud800' is not a header name", {"\ud800": "1"}),
-    (ValueError, "the value of header 'x' contains CR, LF or NUL", {"x": "1\0"}),
-    (ValueError, "the value of header 'x' contains CR, LF or NUL", {"x": "1\r\ny: 2"}),
+    (ValueError, "the value of header 'x' contains a control character", {"x": "1\0"}),
+    (ValueError, "the value of header 'x' contains a control character", {"x": "1\r\ny: 2"}),
     (ValueError, "the value of header 'x' has a character outside latin-1", {"x": "\ud800"}),
 ]
 NO_RESPONSE = [
@@ -515,8 +515,13 @@ TABLE: dict[str, list[Bad]] = {
         bad(ValueError, "a response has a status from 200 to 599, not 199", status=199),
         bad(ValueError, "a response has a status from 200 to 599, not 600", status=600),
         bad(ValueError, "a response with status 204 cannot have a body", "hi", status=204),
+        bad(TypeError, "a status is an int, not float", status=200.5),
+        bad(TypeError, "a status is an int, not str", status="200"),
+        bad(TypeError, "a status is an int, not bool", status=True),
     ],
     "holdfast.Response.html": [
+        bad(TypeError, "a page is a str, not int", 5),
+        bad(TypeError, "a page is a str, not bytes", b"<p>"),
         bad(ValueError, ".*surrogate", "\ud800"),
         bad(ValueError, "a response has a status from 200 to 599, not 600", "hi", status=600),
     ],
@@ -532,7 +537,10 @@ TABLE: dict[str, list[Bad]] = {
         bad(ValueError, r"cannot redirect to '/\\r\\n", "/\r\nx: y"),
         bad(ValueError, ".*surrogate", "/\ud800"),
         bad(ValueError, "a redirect has one of the statuses", "/", 200),
-        bad(ValueError, "a redirect has one of the statuses", "/", "302"),
+        bad(TypeError, "a status is an int, not str", "/", "302"),
+        bad(TypeError, "a status is an int, not list", "/", [302]),
+        bad(TypeError, "a redirect goes to a str or a URL, not NoneType", None),
+        bad(TypeError, "a redirect goes to a str or a URL, not bytes", b"/"),
     ],
     "response.set_cookie": NO_COOKIE,
     "response.delete_cookie": [

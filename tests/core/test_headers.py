@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from holdfast.core.headers import Headers, is_token
 
 NAMES = st.sampled_from(["a", "A", "Accept", "x-one", "X-ONE"])
-VALUES = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0")).map(
+CONTROLS = "".join(map(chr, {*range(32), 127} - {9}))
+VALUES = st.text(st.characters(codec="latin-1", exclude_characters=CONTROLS)).map(
     lambda text: text.strip(" \t")
 )
 CHANGES = st.lists(st.tuples(st.sampled_from(["set", "append", "delete"]), NAMES, VALUES))
@@ -118,10 +119,10 @@ def test_a_name_that_is_not_a_token_is_refused_and_named(name: str) -> None:
     assert repr(name) in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["a\r\nb: c", "a\n", "\ra", "a\0"])
+@pytest.mark.parametrize("value", ["a\r\nb: c", "a\n", "\ra", "a\0", "a\x1b", "\x7f"])
 def test_a_value_that_could_split_the_message_is_refused(value: str) -> None:
     headers = Headers()
-    with pytest.raises(ValueError, match="'x-user' contains CR, LF or NUL"):
+    with pytest.raises(ValueError, match="'x-user' contains a control character"):
         headers.append("x-user", value)
     assert headers.items() == []
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -129,7 +130,7 @@ def test_a_body_of_another_type_is_refused() -> None:
 
 
 def test_a_header_that_cannot_be_sent_is_refused_in_the_caller() -> None:
-    with pytest.raises(ValueError, match="'x-a' contains CR, LF or NUL"):
+    with pytest.raises(ValueError, match="'x-a' contains a control character"):
         Response("a", headers={"x-a": "1\r\nx-b: 2"})
 
 
@@ -327,3 +328,10 @@ def test_a_subclass_makes_files_of_its_own() -> None:
         pass
 
     assert type(Download.file("a")) is type(Download("a").with_cookies([])) is Download
+
+
+def test_a_status_may_be_a_member_of_the_standard_librarys_enumeration() -> None:
+    response = Response("hi", status=HTTPStatus.CREATED)
+    assert response.status == 201
+    assert type(response.status) is int
+    assert type(Response.redirect("/", HTTPStatus.SEE_OTHER).status) is int

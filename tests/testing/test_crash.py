@@ -363,8 +363,8 @@ async def test_new_worker_that_does_not_start_raises_and_the_next_may() -> None:
         with pytest.raises(TimeoutError, match="starting a worker raised ApplicationError"):
             await ws.receive(timeout=0.05)
         broken = False
-        await client.fetch("/")
-        assert await ws.receive() == "x"
+        await ws.send("y")
+        assert [await ws.receive(), await ws.receive()] == ["x", "y"]
 
 
 @in_loop

@@ -241,3 +241,22 @@ async def test_message_that_comes_while_the_worker_leaves_gets_a_new_one() -> No
         gate.set()
         await hibernating
         assert await ws.receive() == "app wait"
+
+
+@in_loop
+async def test_what_a_leaving_worker_did_not_take_wakes_another() -> None:
+    log: list[str] = []
+    gate = asyncio.Event()
+    count = 40  # More than a worker is given of one connection at a time.
+    async with TestClient(version("app", log, gate)) as client, client.connect("/") as ws:
+        await ws.send("wait")
+        for number in range(count):
+            await ws.send(str(number))
+        await asyncio.sleep(0)
+        hibernating = asyncio.create_task(client.hibernate())
+        await asyncio.sleep(0)
+        gate.set()
+        await hibernating
+        expected = ["app wait", *(f"app {number}" for number in range(count))]
+        assert [await ws.receive() for _ in expected] == expected
+        assert log.count("app startup") == 2

@@ -17,9 +17,9 @@ __all__ = ["Headers", "HeadersInit", "is_token"]
 # RFC 9110 section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
-# RFC 9110 section 5.5 and I-5.9: these three let one field become two, or a response become two.
-# Other control characters are harmless and allowed by the Fetch Standard.
-_UNSAFE = re.compile(rb"[\r\n\0]")
+# RFC 9110 section 5.5 and I-5.9: CR, LF and NUL let one field become two, or a response become two.
+# The Fetch Standard allows other control characters; servers do not, and would drop the response.
+_UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Headers:
@@ -201,5 +201,5 @@ def _encode(name: str, value: str) -> tuple[bytes, bytes]:
         raise ValueError(f"the value of header {name!r} has a character outside latin-1") from None
     # Looked for after stripping blanks only: a newline at the end is an attack or a mistake too.
     if _UNSAFE.search(data) is not None:
-        raise ValueError(f"the value of header {name!r} contains CR, LF or NUL")
+        raise ValueError(f"the value of header {name!r} contains a control character")
     return name.lower().encode("ascii"), data

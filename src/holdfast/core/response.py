@@ -19,6 +19,7 @@ from holdfast.core.cookies import serialize_cookie, serialize_deletion
 from holdfast.core.files import FileBody, guess_type
 from holdfast.core.headers import Headers
 from holdfast.core.plain import parse_json, to_json
+from holdfast.core.url import URL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from holdfast.core.bodies import Body
     from holdfast.core.cookies import CookieOptions
     from holdfast.core.headers import HeadersInit
-    from holdfast.core.url import URL
 
 __all__ = ["Response"]
 
@@ -99,6 +99,8 @@ class Response:
         status: int = 200,
         headers: HeadersInit | None = None,
     ) -> None:
+        if type(status) is not int:
+            status = _checked_status(status)
         if not 200 <= status <= 599:
             raise ValueError(f"a response has a status from 200 to 599, not {status}")
         if body is not None and status in _WITHOUT_BODY:
@@ -114,7 +116,13 @@ class Response:
 
     @classmethod
     def html(cls, text: str, *, status: int = 200, headers: HeadersInit | None = None) -> Response:
-        """Answer with a page."""
+        """Answer with a page.
+
+        Raises:
+            TypeError: the text is no str.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"a page is a str, not {type(text).__qualname__}")
         return cls._of_type(_HTML, text, status, headers)
 
     @classmethod
@@ -123,7 +131,11 @@ class Response:
 
         Raises:
             ValueError: not a status of a redirect, or a URL with control characters.
+            TypeError: the URL or the status is of another type.
         """
+        if not isinstance(url, str | URL):
+            raise TypeError(f"a redirect goes to a str or a URL, not {type(url).__qualname__}")
+        status = _checked_status(status)
         if status not in _REDIRECTS:
             raise ValueError(
                 f"a redirect has one of the statuses {sorted(_REDIRECTS)}, not {status}"
@@ -310,3 +322,10 @@ class Response:
         Does not use up a body of bytes: an application may keep a response and send it often.
         """
         return chunks(take_body(self) if self.is_streaming else self._body)
+
+
+def _checked_status(status: object) -> int:
+    """Return a status as a plain int; `http.HTTPStatus` has members of a class of their own."""
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise TypeError(f"a status is an int, not {type(status).__qualname__}")
+    return int(status)

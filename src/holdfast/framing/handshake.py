@@ -139,7 +139,7 @@ def _encode_header(name: bytes, value: bytes) -> bytes:
     if name.lower() in _OWN_HEADERS:
         raise ValueError(f"the header {name!r} belongs to the handshake")
     if _LINE_BREAKER.search(value):
-        raise ValueError(f"the value of the header {name!r} contains CR, LF or NUL")
+        raise ValueError(f"the value of the header {name!r} contains a control character")
     return name + b": " + value
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.dispatch import dispatch
 from holdfast.core.events import ErrorEvent
+from holdfast.core.outbox import current_outbox
 
 if TYPE_CHECKING:
     from holdfast.core.events import ExtendableEvent
@@ -31,7 +32,9 @@ async def report_failure(
     if not listeners:
         return
     outbox = host.new_outbox()
+    before = current_outbox.set(outbox)
     failure = await dispatch(ErrorEvent(outbox, error, event), listeners)
+    current_outbox.reset(before)
     if failure is None:
         host.commit(outbox)
     else:
