@@ -338,6 +338,46 @@ def test_a_listener_may_remove_itself(host: FakeHost, kitchen: BroadcastChannel)
     assert heard == ["soup"]
 
 
+def test_work_that_went_with_its_host_does_not_leave_a_channel_deaf(
+    host: FakeHost, kitchen: BroadcastChannel
+) -> None:
+    heard: list[object] = []
+    kitchen.on("message")(lambda event: heard.append(event.data))
+    post(host, "soup")
+    host.spawned.pop().close()
+    other = FakeHost()
+    post(other, "salt")
+    assert other.run_spawned() == []
+    assert heard == ["soup", "salt"]
+
+
+def test_a_listener_that_waits_at_one_host_does_not_end_the_work_of_another(
+    host: FakeHost, kitchen: BroadcastChannel
+) -> None:
+    heard: list[object] = []
+
+    @kitchen.on("message")
+    async def slow(event: MessageEvent) -> None:
+        heard.append(event.data)
+        await suspend()
+
+    post(host, "soup")
+    first = host.spawned.pop()
+    first.send(None)
+    other = FakeHost()
+    post(other, "salt")
+    second = other.spawned.pop()
+    second.send(None)
+    with pytest.raises(StopIteration):
+        first.send(None)
+    post(other, "pepper")
+    assert other.spawned == []
+    with pytest.raises(StopIteration):
+        while True:
+            second.send(None)
+    assert heard == ["soup", "salt", "pepper"]
+
+
 def test_messages_are_handed_out_one_after_the_other(
     host: FakeHost, kitchen: BroadcastChannel
 ) -> None:

@@ -335,3 +335,13 @@ def test_a_status_may_be_a_member_of_the_standard_librarys_enumeration() -> None
     assert response.status == 201
     assert type(response.status) is int
     assert type(Response.redirect("/", HTTPStatus.SEE_OTHER).status) is int
+
+
+def test_what_is_of_another_type_is_refused() -> None:
+    with pytest.raises(TypeError, match="a page is a str, not int"):
+        Response.html(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a redirect goes to a str or a URL, not NoneType"):
+        Response.redirect(None)  # type: ignore[arg-type]
+    for status in ("200", 200.5, True):
+        with pytest.raises(TypeError, match="a status is an int, not"):
+            Response("hi", status=status)  # type: ignore[arg-type]

@@ -1623,7 +1623,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def mark_lost(self, peer: Peer) -> None:
         peer.is_lost = True
-        self.unrest = CALM
+        if peer.in_flight:
+            self.unrest = CALM
         for client in self.live():
             if client.holder is peer:
                 for number in range(client.next, client.next + client.in_flight):

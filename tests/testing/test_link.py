@@ -94,6 +94,20 @@ async def test_message_of_the_other_direction_breaks_the_pipe() -> None:
     assert "not a message of this link" in receiver.broken[0]
 
 
+def test_message_too_long_for_a_batch_breaks_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.wire.stream.MAX_BATCH", 100)
+
+    @in_loop
+    async def story() -> None:
+        receiver = Receiver()
+        receiver.pipe.send(wire.Listen("x" * 200))
+        await turns()
+        assert "over the limit of 100" in receiver.broken[0]
+        assert receiver.pipe.is_idle
+
+    story()
+
+
 @in_loop
 async def test_plain_data_becomes_what_the_wire_makes_of_it() -> None:
     app = ServiceWorker()

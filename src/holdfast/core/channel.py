@@ -64,7 +64,7 @@ class BroadcastChannel:
         # For the listeners, while there are any; and one more per iteration.
         self._inbound: Inbound | None = None
         self._iterations: list[Inbound] = []
-        self._is_running = False
+        self._running_at: Host | None = None
         self._is_closed = False
         self.number = 0
         """For `Channels`: names this object in its process, once it has listened."""
@@ -233,8 +233,9 @@ class BroadcastChannel:
             self._leave_if_deaf()
 
     def _start(self, host: Host) -> None:
-        if not self._is_running:
-            self._is_running = True
+        # A host that is gone may have taken its work with it, begun or not.
+        if self._running_at is not host:
+            self._running_at = host
             host.spawn(self._run(host))
 
     async def _run(self, host: Host) -> None:
@@ -249,7 +250,8 @@ class BroadcastChannel:
                 else:
                     return
         finally:
-            self._is_running = False
+            if self._running_at is host:
+                self._running_at = None
 
     async def _dispatch(
         self, host: Host, kind: type[MessageEvent] | type[GapEvent], content: Any

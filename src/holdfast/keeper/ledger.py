@@ -256,7 +256,8 @@ class Ledger:
         if not self._staff.remove(worker):
             return
         worker.state = GONE
-        self._unrest = CALM
+        if worker.load:  # else it has left in order
+            self._unrest = CALM
         # A scan, so that no message pays for keeping an index that only this needs.
         for connection in list(self._connections.values()):
             if connection.worker is worker:
@@ -291,8 +292,7 @@ class Ledger:
         found: Iterable[Connection] = (
             self._connections.values() if channel is None else self._exchange.members(channel)
         )
-        # A worker may ask nonsense; islice takes no more than this.
-        end = limit if 0 < limit <= sys.maxsize else None
+        end = limit if 0 < limit <= sys.maxsize else None  # a worker may ask nonsense
         return [connection.serial for connection in islice(found, end)]
 
     def look_up(self, serials: Iterable[int]) -> list[tuple[int, bytes, bytes, bool]]:

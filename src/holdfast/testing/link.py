@@ -30,7 +30,7 @@ class Pipe(Generic[T]):
         messages: the union of what may come, as for BatchReader.
         context: that of the receiver.
         on_messages: called with the messages of one batch.
-        on_broken: called when a batch cannot be read, with the reason.
+        on_broken: called when a batch cannot be made or read, with the reason.
     """
 
     def __init__(
@@ -97,7 +97,12 @@ class Pipe(Generic[T]):
         self._is_flush_due = False
         messages, self._messages = self._messages, []
         if messages:
-            batch = self._encoder.encode(messages)
+            try:
+                batch = self._encoder.encode(messages)
+            except BrokenWire as error:
+                # A server closes the connection of what is too long; no test should come this far.
+                self._loop.call_soon(self._on_broken, str(error), context=self._context)
+                return
             self._under_way += 1
             # In a turn of its own: a sender does not run what its message causes.
             self._loop.call_soon(self._arrive, bytes(batch), context=self._context)
