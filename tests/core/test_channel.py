@@ -367,14 +367,13 @@ def test_a_listener_that_waits_at_one_host_does_not_end_the_work_of_another(
     other = FakeHost()
     post(other, "salt")
     second = other.spawned.pop()
-    second.send(None)
+    steps = second.__await__()
+    next(steps)
     with pytest.raises(StopIteration):
         first.send(None)
     post(other, "pepper")
     assert other.spawned == []
-    with pytest.raises(StopIteration):
-        while True:
-            second.send(None)
+    assert list(steps) == [None]
     assert heard == ["soup", "salt", "pepper"]
 
 

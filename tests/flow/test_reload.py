@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import threading
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +103,36 @@ def test_request_that_runs_during_a_reload_is_answered(story: Story) -> None:
 
 
 @pytest.mark.timeout(180)
+def test_connection_that_is_kept_alive_gets_its_next_answer_over_a_reload(story: Story) -> None:
+    client = http.client.HTTPConnection("127.0.0.1", story.server.port, timeout=10)
+    client.connect()
+    client.auto_open = 0  # never another connection
+
+    def goodbye() -> bool:
+        client.request("GET", "/")
+        response = client.getresponse()
+        assert response.status == 200
+        response.read()
+        return response.getheader("connection") == "close"
+
+    with closing(client):
+        assert not goodbye()
+        assert story.server.reload().returncode == 0
+        # Its worker is being replaced: it answers once more, and says so.
+        wait_for(goodbye, "the worker says goodbye")
+
+
+def test_stop_does_not_wait_for_connections_that_are_kept_alive(story: Story) -> None:
+    client = http.client.HTTPConnection("127.0.0.1", story.server.port, timeout=10)
+    with closing(client):
+        client.request("GET", "/")
+        client.getresponse().read()
+        began = time.monotonic()
+        assert story.server.stop() == 0
+        # Less than a connection is kept alive for (5 s).
+        assert time.monotonic() - began < 4
+
+
 def test_fifty_reloads_leak_no_descriptor_and_no_process(story: Story) -> None:
     def descriptors() -> tuple[int, int]:
         status = story.server.status()

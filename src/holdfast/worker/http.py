@@ -72,7 +72,7 @@ class HttpServer:
             side,
             interface="asgi3",
             # A factory is all uvicorn makes of it (Server.startup: create_protocol).
-            http=cast("type[asyncio.Protocol]", partial(HttpProtocol, handover)),
+            http=cast("type[asyncio.Protocol]", partial(HttpProtocol, handover, self)),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -86,6 +86,8 @@ class HttpServer:
         )
         self._server = _Server(config)
         self._serving: asyncio.Task[None] | None = None
+        self.lingers = False
+        """True when connections that are kept alive get one more answer before they are closed."""
 
     async def start(self, listener: socket.socket) -> None:
         """Accept from now on."""
@@ -103,8 +105,14 @@ class HttpServer:
         """True while no request is being answered; a connection that is kept alive is nothing."""
         return not self._server.server_state.tasks
 
-    def stop_accepting(self) -> None:
-        """Accept nothing more from this moment; uvicorn itself looks ten times a second."""
+    def stop_accepting(self, *, lingers: bool) -> None:
+        """Accept nothing more from this moment; uvicorn itself looks ten times a second.
+
+        Args:
+            lingers: answer one more request on each connection that is kept alive, and close it
+                then; others take over from this worker. Else close those at once.
+        """
+        self.lingers = lingers
         if self._serving is None:
             return
         for server in self._server.servers:
@@ -131,9 +139,13 @@ class _Server(uvicorn.Server):
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol; a handshake request gets a `SocketGiver` in its scope."""
 
-    def __init__(self, handover: HandoverLink, *args: object, **kwargs: object) -> None:
+    def __init__(
+        self, handover: HandoverLink, server: HttpServer, *args: object, **kwargs: object
+    ) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._handover = handover
+        self._server = server
+        self._is_last = False  # the next request on this connection
         self._giver: Giver | None = None
         # Of pipelined requests, those before the last one; empty for nearly every connection.
         self._earlier: list[RequestResponseCycle] = []
@@ -150,6 +162,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._earlier.append(earlier)
         elif self._earlier:
             self._earlier.clear()
+        if self._is_last:
+            self.cycle.keep_alive = False
         if self._giver is not None:
             # The parser has stopped for good; a declined handshake ends the connection.
             self.cycle.keep_alive = False
@@ -163,6 +177,18 @@ class HttpProtocol(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
         self._earlier.clear()
+
+    def shutdown(self) -> None:
+        """Close the connection, soon: its next request may be on its way already."""
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if not (is_idle and self._server.lingers):
+            super().shutdown()
+            return
+        self._is_last = True
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def data_received(self, data: bytes) -> None:
         if self._giver is not None:

@@ -140,7 +140,7 @@ class WorkerProcess:
             await server.start(self._listener)
             self._start_monitor(server)
         await self._quiesce.wait()
-        server.stop_accepting()
+        server.stop_accepting(lingers=self._drain.is_set())
         self._host.leave()
         self._control.send(control.Quiet())
         await server.finish()
