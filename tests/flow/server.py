@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,6 @@ from holdfast.testing import server
 from holdfast.testing.server import free_port, is_alive, wait_for
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator, Mapping
     from typing import Self
 
@@ -45,6 +45,17 @@ class Server(server.Server):
         finally:
             if started is not None:
                 print(started.log(), file=sys.stderr)
+
+    def kill_and_start_again(self) -> None:
+        """Kill the supervisor and start the same server at once, on the same port."""
+        environ = Path(f"/proc/{self.process.pid}/environ").read_bytes().split(b"\0")
+        env = dict(each.split(b"=", 1) for each in environ if each)
+        self.process.kill()
+        self.process.wait()
+        with (self._run / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.process.args, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
     def reload(self, *, check: bool = False) -> subprocess.CompletedProcess[str]:
         # Many tests want to see it fail.
