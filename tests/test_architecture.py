@@ -42,7 +42,8 @@ DOORS: dict[str, set[str]] = {
     # The test kit joins the same parts as the processes do, in memory. framing: the 101.
     "testing": {"core", "config", "wire", "broadcast", "framing", "keeper", "hosts", "worker"},
     # wire: `holdfast reload` and its like talk to a running supervisor.
-    "cli": {"config", "supervisor", "wire"},
+    # framing: what is a pattern of origins.
+    "cli": {"config", "framing", "supervisor", "wire"},
     "__main__": {"cli"},
     "__init__": {"core"},
 }
@@ -51,11 +52,15 @@ DOORS: dict[str, set[str]] = {
 PURE_ROOMS = {"core", "config", "wire", "framing"}
 PURE_FILES = {
     "broadcast/subscriptions.py",
+    "keeper/admission.py",
     "keeper/commands.py",
     "keeper/connection.py",
+    "keeper/counts.py",
     "keeper/exchange.py",
+    "keeper/keepalive.py",
     "keeper/ledger.py",
     "keeper/mailbox.py",
+    "keeper/rates.py",
     "keeper/staff.py",
     "keeper/worker.py",
     "supervisor/back_off.py",

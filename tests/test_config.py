@@ -4,7 +4,14 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from holdfast.config import KeeperSettings, ServerSettings, WorkerSettings, from_json, to_json
+from holdfast.config import (
+    KeeperLimits,
+    KeeperSettings,
+    ServerSettings,
+    WorkerSettings,
+    from_json,
+    to_json,
+)
 
 Settings = KeeperSettings | ServerSettings | WorkerSettings
 
@@ -23,8 +30,9 @@ WORKER = WorkerSettings(
 @pytest.mark.parametrize(
     "settings",
     [
-        KeeperSettings(control_fd=3, max_message=5, close_timeout=0.5),
+        KeeperSettings(3, KeeperLimits(max_message=5, auto_response=("ping", "pong"))),
         ServerSettings("chät:app", port=80, watch=("src", "templates")),
+        ServerSettings("chat:app", keeper=KeeperLimits(close_timeout=0.5)),
         WORKER,
     ],
 )
@@ -44,7 +52,7 @@ def test_an_application_is_all_a_server_needs_to_be_told() -> None:
 
 
 def test_what_a_client_may_take_of_the_keeper_is_limited_by_default() -> None:
-    settings = KeeperSettings(control_fd=3)
+    settings = KeeperSettings(control_fd=3).limits
     assert settings.max_message == settings.max_outbound == settings.mailbox_bytes == 1024 * 1024
     assert settings.mailbox_messages == 64
     assert settings.close_timeout == 5.0

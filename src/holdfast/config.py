@@ -13,7 +13,60 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["KeeperSettings", "ServerSettings", "WorkerSettings", "from_json", "to_json"]
+__all__ = [
+    "KeeperLimits",
+    "KeeperSettings",
+    "ServerSettings",
+    "WorkerSettings",
+    "from_json",
+    "to_json",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperLimits:
+    """What clients may take of the keeper, and how long they may be silent."""
+
+    # What one message may have, over all its fragments; over it: close 1009. uvicorn takes
+    # 16 MiB, Cloudflare 1 MiB.
+    max_message: int = 1024 * 1024
+    # What may wait for a socket that does not read: when more is sent to it then, close 1008. What
+    # one event sends may be longer. uWebSockets drops at 64 KiB by default, Bun at 16 MiB.
+    max_outbound: int = 1024 * 1024
+    # What becomes of a publication for a client that is over max_outbound: "close" the client, or
+    # "drop" the publication. Its own messages close it in any case.
+    slow_consumer: str = "close"
+    # What may wait for a worker, per connection; over it: stop reading, TCP does the rest.
+    mailbox_messages: int = 64
+    mailbox_bytes: int = 1024 * 1024
+    # Ping a client that has been silent for so long; 0 for never. Proxies give up on connections
+    # after 60 s (nginx, AWS), some mobile networks after 30 s.
+    ping_interval: float = 25.0
+    # How long it may take to answer; then it is gone: 1006. Phoenix and websockets wait 20 s too.
+    pong_timeout: float = 20.0
+    # How long a peer may take to answer a close frame.
+    close_timeout: float = 5.0
+    # Workers that one message may kill before it is put aside.
+    max_attempts: int = 3
+    # Connections in all; over it: 503. 0: as many as the process may have descriptors.
+    max_connections: int = 0
+    # Connections per IPv4 address or IPv6 network of 64 bits, which is what one customer gets;
+    # over it: 429. 0 for no limit: behind a proxy that is not trusted all have one address.
+    max_connections_per_address: int = 0
+    # Connections opened per second; over it: 503. 0 for no limit.
+    max_handshakes: int = 0
+    # Messages and control frames, and bytes, per second and connection; over it: read later, so
+    # that nothing is lost and TCP slows the client down. 0 for no limit.
+    max_message_rate: int = 0
+    max_byte_rate: int = 0
+    # Memory of the keeper in bytes; near it: 503 for new connections, and those that hold most
+    # of it are closed. 0 for no limit. 1 GiB is enough for some 500,000 idle connections.
+    max_memory: int = 1024 * 1024 * 1024
+    # Answer this text with that one, at once and without a worker: for clients that cannot send
+    # ping frames, as browsers cannot.
+    auto_response: tuple[str, str] | None = None
+    # Offer permessage-deflate (RFC 7692): less traffic for more CPU.
+    compress: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +100,10 @@ class ServerSettings:
     max_body: int = 16 * 1024 * 1024
     request_timeout: float = 30.0
     forwarded_allow_ips: str = "127.0.0.1,::1"
+    # Origins, beside the server's own, whose pages may open a WebSocket: "https://example.com",
+    # "https://*.example.com", "*" for all.
+    allow_origins: tuple[str, ...] = ()
+    keeper: KeeperLimits = KeeperLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +111,7 @@ class KeeperSettings:
     """What the keeper reads."""
 
     control_fd: int
-    # What one message may have, over all its fragments; over it: close 1009. uvicorn takes
-    # 16 MiB, Cloudflare 1 MiB.
-    max_message: int = 1024 * 1024
-    # What may wait for a socket that does not read; over it: close 1008. uWebSockets drops at
-    # 64 KiB by default, Bun at 16 MiB.
-    max_outbound: int = 1024 * 1024
-    # What may wait for a worker, per connection; over it: stop reading, TCP does the rest.
-    mailbox_messages: int = 64
-    mailbox_bytes: int = 1024 * 1024
-    # How long a peer may take to answer a close frame.
-    close_timeout: float = 5.0
-    # Workers that one message may kill before it is put aside.
-    max_attempts: int = 3
+    limits: KeeperLimits = KeeperLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +151,7 @@ class WorkerSettings:
     # Whose X-Forwarded-For and X-Forwarded-Proto to believe: addresses and networks, with commas
     # between them; "*" for everybody's. uvicorn's default: proxies on this machine.
     forwarded_allow_ips: str = "127.0.0.1,::1"
+    allow_origins: tuple[str, ...] = ()
 
 
 def to_json(settings: ServerSettings | KeeperSettings | WorkerSettings) -> str:
@@ -114,6 +160,15 @@ def to_json(settings: ServerSettings | KeeperSettings | WorkerSettings) -> str:
 
 def from_json(kind: type[Any], text: str) -> Any:
     """Make settings of `kind`; for the processes that holdfast starts itself."""
-    fields = json.loads(text)
+    fields = {name: _read(value) for name, value in json.loads(text).items()}
+    return kind(**fields)
+
+
+def _read(value: Any) -> Any:
     # JSON knows only lists; settings hold only tuples.
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    if isinstance(value, list):
+        return tuple(value)
+    # The one kind of settings that others contain.
+    if isinstance(value, dict):
+        return KeeperLimits(**{name: _read(each) for name, each in value.items()})
+    return value

@@ -21,6 +21,7 @@ from holdfast.framing.frames import (
     FIN,
     PING,
     PONG,
+    RSV1,
     TEXT,
     Close,
     Event,
@@ -28,6 +29,7 @@ from holdfast.framing.frames import (
     Pong,
     Violation,
 )
+from tests.framing.client import TAIL, deflated, deflated_with_final_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,12 +60,14 @@ def frame(
     return head + mask + bytes(map(xor, payload, cycle(mask)))
 
 
-def decoder() -> Decoder:
-    return Decoder(max_message=MAX_MESSAGE)
+def decoder(*, deflates: bool = False) -> Decoder:
+    return Decoder(max_message=MAX_MESSAGE, deflates=deflates)
 
 
-def events_of(*chunks: bytes, max_message: int = MAX_MESSAGE) -> list[Event]:
-    fresh = Decoder(max_message=max_message)
+def events_of(
+    *chunks: bytes, max_message: int = MAX_MESSAGE, deflates: bool = False
+) -> list[Event]:
+    fresh = Decoder(max_message=max_message, deflates=deflates)
     return [event for chunk in chunks for event in fresh.receive(chunk)]
 
 
@@ -71,9 +75,9 @@ def one_by_one(data: bytes) -> Iterator[bytes]:
     return (data[i : i + 1] for i in range(len(data)))
 
 
-def violation_of(*chunks: bytes) -> int | None:
+def violation_of(*chunks: bytes, deflates: bool = False) -> int | None:
     """Return the code of the violation that is the only event of these chunks, if it is."""
-    match events_of(*chunks):
+    match events_of(*chunks, deflates=deflates):
         case [Violation(code, reason)]:
             assert 0 < len(reason.encode()) <= 123, "the reason must fit into a Close frame"
             return code
@@ -284,6 +288,7 @@ def test_a_message_may_be_as_big_as_allowed() -> None:
 
 
 def test_a_message_is_too_big_as_soon_as_its_length_says_so() -> None:
+    # I-5.1: one limit, 1009 beyond it, also across fragments.
     assert violation_of(frame(BINARY, bytes(301))[:4]) == 1009
     assert violation_of(frame(BINARY, bytes(65536))[:10]) == 1009
 
@@ -383,6 +388,209 @@ def test_a_binary_message_need_not_be_utf8_in_any_piece() -> None:
     assert events_of(*one_by_one(frame(BINARY, b"\xff\xfe"))) == [b"\xff\xfe"]
 
 
+# Compressed messages (RFC 7692), where that was agreed on: I-5.8.
+
+# In 100 bytes, more than the limit; and so big when it is plain that zlib takes two steps.
+BOMB = deflated(bytes(100_000))
+
+
+def both_ways(stream: bytes, max_message: int = MAX_MESSAGE) -> list[Event]:
+    """Return the events of the stream as a whole, which are those of its bytes one by one."""
+    events = events_of(stream, max_message=max_message, deflates=True)
+    assert events_of(*one_by_one(stream), max_message=max_message, deflates=True) == events
+    return events
+
+
+def test_a_compressed_text_is_a_str() -> None:
+    # Section 7.2.3.1, but for the mask.
+    stream = frame(TEXT | RSV1, bytes.fromhex("f2 48 cd c9 c9 07 00"))
+    assert both_ways(stream) == ["Hello"]
+
+
+def test_a_compressed_binary_message_is_bytes() -> None:
+    assert both_ways(frame(BINARY | RSV1, deflated(b"\xff\x00"))) == [b"\xff\x00"]
+
+
+def test_a_compressed_message_may_be_empty() -> None:
+    stream = frame(TEXT | RSV1, b"\x00") + frame(BINARY | RSV1)
+    assert both_ways(stream) == ["", b""]
+
+
+def test_messages_need_not_be_compressed_though_they_could_be() -> None:
+    stream = frame(TEXT, b"a") + frame(TEXT | RSV1, deflated(b"b")) + frame(BINARY, b"c")
+    assert both_ways(stream) == ["a", "b", b"c"]
+
+
+def test_no_context_is_taken_over_from_one_message_to_the_next() -> None:
+    # Section 7.2.3.2: the second one refers to the first, which was agreed not to happen.
+    stream = frame(TEXT | RSV1, bytes.fromhex("f2 48 cd c9 c9 07 00"))
+    events = both_ways(stream + frame(TEXT | RSV1, bytes.fromhex("f2 00 11 00 00")))
+    assert events == ["Hello", Violation(1007, "the compressed data are not valid DEFLATE")]
+
+
+def test_a_compressed_message_may_come_in_fragments_of_any_shape() -> None:
+    data = deflated(b"Hel", b"lo")
+    stream = frame(TEXT | RSV1, fin=False)
+    for byte in one_by_one(data):
+        stream += frame(CONTINUATION, byte, fin=False) + frame(CONTINUATION, fin=False)
+    assert both_ways(stream + frame(CONTINUATION)) == ["Hello"]
+
+
+def test_control_frames_come_at_once_inside_a_compressed_message() -> None:
+    data = deflated(b"Hello")
+    client = decoder(deflates=True)
+    assert client.receive(frame(TEXT | RSV1, data[:2], fin=False) + frame(PING, b"1")) == [
+        Ping(b"1")
+    ]
+    assert client.receive(frame(PONG, b"2") + frame(CONTINUATION, data[2:])) == [
+        Pong(b"2"),
+        "Hello",
+    ]
+
+
+def test_final_blocks_are_blocks_like_others() -> None:
+    data = deflated_with_final_blocks(b"Hel", b"lo")
+    assert both_ways(frame(TEXT | RSV1, data)) == ["Hello"]
+    assert both_ways(frame(TEXT | RSV1, data.removesuffix(b"\x00"))) == ["Hello"]
+
+
+def test_a_compressed_message_may_be_larger_than_the_fast_path_takes() -> None:
+    plain = bytes(range(256)) * 1000
+    assert events_of(
+        frame(BINARY | RSV1, deflated(plain)), max_message=len(plain), deflates=True
+    ) == [plain]
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_compressed_message_is_a_violation_where_it_was_not_agreed_on(opcode: int) -> None:
+    assert violation_of(frame(opcode | RSV1, deflated(b"Hello"))) == 1002
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
+def test_a_control_frame_that_says_it_is_compressed_is_a_violation(opcode: int) -> None:
+    assert violation_of(frame(opcode | RSV1), deflates=True) == 1002
+
+
+@pytest.mark.parametrize("first", [TEXT, TEXT | RSV1])
+@pytest.mark.parametrize("then", [CONTINUATION, TEXT, PING])
+def test_inside_a_message_no_frame_says_that_it_is_compressed(first: int, then: int) -> None:
+    stream = frame(first, b"", fin=False) + frame(then | RSV1)
+    assert violation_of(stream, deflates=True) == 1002
+
+
+@pytest.mark.parametrize("bit", [0x10, 0x20])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY, TEXT | RSV1, CONTINUATION, PING])
+def test_the_other_reserved_bits_stay_reserved(bit: int, opcode: int) -> None:
+    assert violation_of(frame(opcode | bit), deflates=True) == 1002
+
+
+def test_a_compressed_continuation_of_nothing_is_a_violation() -> None:
+    assert violation_of(frame(CONTINUATION | RSV1), deflates=True) == 1002
+    assert violation_of(frame(0x3 | RSV1), deflates=True) == 1002
+
+
+@pytest.mark.parametrize("data", [b"\x07", deflated(b"Hello")[:3], deflated(b"Hello") + b"\x07"])
+def test_data_that_are_broken_or_incomplete_are_a_violation(data: bytes) -> None:
+    (violation,) = both_ways(frame(BINARY | RSV1, data))
+    assert isinstance(violation, Violation)
+    assert violation.code == 1007
+
+
+def test_broken_data_are_noticed_before_the_message_ends() -> None:
+    assert violation_of(frame(BINARY | RSV1, b"\x07", fin=False), deflates=True) == 1007
+
+
+def test_a_tail_that_was_not_removed_does_no_harm() -> None:
+    assert both_ways(frame(TEXT | RSV1, deflated(b"Hello") + TAIL)) == ["Hello"]
+
+
+def test_a_compressed_message_may_be_as_big_as_allowed_when_it_is_plain() -> None:
+    assert both_ways(frame(BINARY | RSV1, deflated(bytes(300)))) == [bytes(300)]
+    parts = deflated(bytes(200), bytes(100))
+    stream = frame(BINARY | RSV1, parts[:9], fin=False) + frame(CONTINUATION, parts[9:])
+    assert both_ways(stream) == [bytes(300)]
+
+
+def test_a_compressed_message_is_too_big_when_it_is_plain() -> None:
+    # I-5.8: limit after inflating. I-5.1: also across fragments.
+    too_big = [Violation(1009, "the message is too big")]
+    assert both_ways(frame(BINARY | RSV1, deflated(bytes(301)))) == too_big
+    assert both_ways(frame(BINARY | RSV1, BOMB)) == too_big
+    assert both_ways(frame(BINARY | RSV1, BOMB[:5], fin=False) + frame(CONTINUATION, BOMB[5:]))
+
+
+def test_a_bomb_is_too_big_before_its_frame_is_complete() -> None:
+    assert violation_of(frame(TEXT | RSV1, BOMB, fin=False)[:40], deflates=True) == 1009
+
+
+def test_a_compressed_message_is_too_big_as_soon_as_its_length_says_so() -> None:
+    assert violation_of(frame(BINARY | RSV1, bytes(301))[:4], deflates=True) == 1009
+
+
+def test_compressed_fragments_are_too_big_as_soon_as_their_sum_is_announced() -> None:
+    # Blocks that say nothing: the message stays empty, but the client does not stop.
+    begin = frame(BINARY | RSV1, (b"\x00" + TAIL) * 60, fin=False)
+    assert events_of(begin, deflates=True) == []
+    assert violation_of(begin + frame(CONTINUATION, b"x")[:2], deflates=True) == 1009
+
+
+@pytest.mark.parametrize("deflates", [False, True])
+def test_the_first_fault_counts_whatever_else_is_wrong(deflates: bool) -> None:
+    invalid = Violation(1007, "the text is not valid UTF-8")
+    if not deflates:
+        assert events_of(frame(TEXT, b"\xff" + bytes(250), fin=False)) == [invalid]
+        return
+    # First not UTF-8, then too big, then no DEFLATE: and the other way round.
+    assert both_ways(frame(TEXT | RSV1, deflated(b"\xff" + bytes(1000)) + TAIL + b"\x07")) == [
+        invalid
+    ]
+    assert both_ways(frame(TEXT | RSV1, deflated(b"\xff") + TAIL + b"\x07")) == [invalid]
+    too_big = deflated(bytes(300), b"\xff") + TAIL + b"\x07"
+    assert both_ways(frame(TEXT | RSV1, too_big)) == [Violation(1009, "the message is too big")]
+    (violation,) = both_ways(frame(TEXT | RSV1, deflated(b"a") + TAIL + b"\x07" + b"\xff" * 9))
+    assert violation == Violation(1007, "the compressed data are not valid DEFLATE")
+
+
+def test_compressed_text_fails_at_its_first_wrong_byte() -> None:
+    client = decoder(deflates=True)
+    before, after = AUTOBAHN_64[:12], AUTOBAHN_64[12:]
+    data = deflated(before, after, level=0)
+    begin = data.index(after[:1])
+    assert client.receive(frame(TEXT | RSV1, data[:begin], fin=False)) == []
+    assert client.receive(frame(CONTINUATION, after[:1], fin=False)) == [
+        Violation(1007, "the text is not valid UTF-8")
+    ]
+
+
+def test_compressed_text_must_not_end_inside_a_character() -> None:
+    assert both_ways(frame(TEXT | RSV1, deflated(b"\xe2\x82"))) == [
+        Violation(1007, "the text is not valid UTF-8")
+    ]
+
+
+def test_a_character_may_be_cut_by_blocks() -> None:
+    euro = "€".encode()
+    assert both_ways(frame(TEXT | RSV1, deflated(*one_by_one(euro)))) == ["€"]
+
+
+def test_a_decoder_is_idle_after_a_compressed_message_and_holds_nothing_of_it() -> None:
+    # So all connections between messages that agreed on compression may share one decoder too.
+    client = decoder(deflates=True)
+    for pieces in ([frame(TEXT | RSV1, deflated(b"a"))], one_by_one(frame(TEXT | RSV1, b"\x00"))):
+        for piece in pieces:
+            client.receive(piece)
+        assert client.is_idle
+        assert repr(client) == "<Decoder idle>"
+        assert client._message is None
+
+
+def test_a_decoder_is_not_idle_within_a_compressed_message() -> None:
+    client = decoder(deflates=True)
+    client.receive(frame(TEXT | RSV1, deflated(b"abc"), fin=False))
+    assert not client.is_idle
+    assert repr(client) == "<Decoder in a message, 3 bytes so far>"
+
+
 # Idle or not: what the owner of many connections needs to know.
 
 
@@ -471,31 +679,100 @@ def test_fragments_of_one_byte_cost_one_byte_each() -> None:
     assert current < 120_000
 
 
+@pytest.mark.parametrize("piece", [1 << 20, 1000])
+def test_a_bomb_costs_no_more_memory_than_the_limit_and_what_zlib_needs(piece: int) -> None:
+    limit = 1 << 20
+    bomb = frame(BINARY | RSV1, deflated(bytes(32 * limit)))
+    client = Decoder(max_message=limit, deflates=True)
+    tracemalloc.start()
+    events = [
+        event for i in range(0, len(bomb), piece) for event in client.receive(bomb[i : i + piece])
+    ]
+    current, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert events == [Violation(1009, "the message is too big")]
+    # A bytearray that grows ahead is there twice while it moves.
+    assert peak < 2.5 * limit
+    assert current < 4096 + len(bomb)
+
+
+def test_an_idle_decoder_costs_the_same_whether_it_inflates_or_not() -> None:
+    # The state of zlib comes with the first frame of a compressed message, and goes with its last.
+    tracemalloc.start()
+    client = Decoder(max_message=1 << 20, deflates=True)
+    client.receive(frame(TEXT | RSV1, deflated(bytes(1000)), fin=False))
+    within, _ = tracemalloc.get_traced_memory()
+    client.receive(frame(CONTINUATION))
+    idle, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert idle < 2048 < 32_768 < within
+
+
 # Properties.
 
 payloads = st.one_of(st.binary(max_size=150), st.text(max_size=60).map(str.encode))
 masks = st.binary(min_size=4, max_size=4)
 any_frames = st.builds(
     frame,
-    st.sampled_from([TEXT, TEXT, BINARY, CONTINUATION, CONTINUATION, PING, PONG, CLOSE, 0x3, 0x41]),
+    st.sampled_from(
+        [TEXT, TEXT, BINARY, CONTINUATION, CONTINUATION, PING, PONG, CLOSE, 0x3, TEXT | RSV1]
+    ),
     payloads,
     fin=st.sampled_from([True, True, False]),
     mask=st.one_of(masks, masks, masks, st.none()),
     form=st.none(),
 )
 odd_lengths = st.builds(frame, st.just(BINARY), payloads, form=st.sampled_from([2, 8]))
-arbitrary_streams = st.lists(
-    st.one_of(any_frames, any_frames, any_frames, odd_lengths, st.binary(max_size=20)), max_size=8
-).map(b"".join)
+
+# What deflates well; some of it is too big when it is plain.
+repetitive = st.builds(lambda part, times: part * times, payloads, st.integers(0, 300))
 
 
 @st.composite
-def valid_messages(draw: st.DrawFn) -> tuple[bytes, list[Event]]:
+def compressed_frames(draw: st.DrawFn) -> bytes:
+    """Return a compressed message in one frame or two; its data may be damaged."""
+    data = bytearray(deflated(*draw(st.lists(st.one_of(payloads, repetitive), max_size=3))))
+    for place in draw(st.lists(st.integers(0, len(data) - 1), max_size=2)):
+        data[place : place + 1] = draw(st.binary(max_size=2))
+    cut = draw(st.integers(0, len(data)))
+    opcode = draw(st.sampled_from([TEXT, BINARY])) | RSV1
+    if cut == len(data):
+        return frame(opcode, bytes(data), mask=draw(masks))
+    first = frame(opcode, bytes(data[:cut]), fin=False, mask=draw(masks))
+    return first + frame(CONTINUATION, bytes(data[cut:]), fin=draw(st.booleans()))
+
+
+arbitrary_streams = st.lists(
+    st.one_of(
+        any_frames, any_frames, any_frames, odd_lengths, st.binary(max_size=20),
+        compressed_frames(), compressed_frames(),
+    ),
+    max_size=8,
+).map(b"".join)  # fmt: skip
+
+
+@st.composite
+def deflated_in_any_way(draw: st.DrawFn, payload: bytes) -> bytes:
+    """Compress as some client may: any window and level, several blocks, final ones too."""
+    cut = draw(st.integers(0, len(payload)))
+    if draw(st.booleans()):
+        return deflated_with_final_blocks(payload[:cut], payload[cut:])
+    bits, level = draw(st.integers(9, 15)), draw(st.sampled_from([0, 1, 6, 9]))
+    return deflated(payload[:cut], payload[cut:], bits=bits, level=level)
+
+
+@st.composite
+def valid_messages(draw: st.DrawFn, deflates: bool = False) -> tuple[bytes, list[Event]]:
     """Return a message in fragments with pings between them, and the events it must make."""
     message: str | bytes = draw(st.one_of(st.text(max_size=70), st.binary(max_size=MAX_MESSAGE)))
     payload = message.encode() if isinstance(message, str) else message
-    cuts = sorted(draw(st.lists(st.integers(0, len(payload)), max_size=4)))
     opcode, stream, pings = TEXT if isinstance(message, str) else BINARY, b"", list[Ping]()
+    if deflates and draw(st.booleans()):
+        data = draw(deflated_in_any_way(payload))
+        # The limit holds for what is sent too; the flushes of a message without any sense add up.
+        if len(data) <= MAX_MESSAGE:
+            payload, opcode = data, opcode | RSV1
+    cuts = sorted(draw(st.lists(st.integers(0, len(payload)), max_size=4)))
     for begin, end in zip([0, *cuts], cuts, strict=False):
         pings.append(Ping(draw(st.binary(max_size=10))))
         stream += frame(opcode, payload[begin:end], fin=False, mask=draw(masks))
@@ -511,44 +788,64 @@ def pieces_of(draw: st.DrawFn, streams: st.SearchStrategy[bytes]) -> list[bytes]
     return [stream[i:j] for i, j in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
 
 
-@given(st.lists(valid_messages(), max_size=5))
+@st.composite
+def conversations(draw: st.DrawFn) -> tuple[bool, list[tuple[bytes, list[Event]]]]:
+    """Return whether compression was agreed on, and messages that respect that."""
+    deflates = draw(st.booleans())
+    return deflates, draw(st.lists(valid_messages(deflates), max_size=5))
+
+
+@given(conversations())
 @settings(deadline=None)
 def test_valid_messages_make_their_events_and_leave_the_decoder_idle(
-    messages: list[tuple[bytes, list[Event]]],
+    conversation: tuple[bool, list[tuple[bytes, list[Event]]]],
 ) -> None:
-    client = decoder()
+    deflates, messages = conversation
+    client = decoder(deflates=deflates)
     events = client.receive(b"".join(stream for stream, _ in messages))
     assert events == [event for _, expected in messages for event in expected]
     assert client.is_idle
 
 
-@given(pieces_of(st.lists(valid_messages(), max_size=5).map(lambda m: b"".join(s for s, _ in m))))
+@given(
+    pieces_of(
+        st.lists(valid_messages(deflates=True), max_size=5).map(
+            lambda messages: b"".join(stream for stream, _ in messages)
+        )
+    )
+)
 @settings(deadline=None)
 def test_any_split_of_a_valid_stream_makes_the_same_events(pieces: list[bytes]) -> None:
-    assert events_of(*pieces) == events_of(b"".join(pieces))
+    stream = b"".join(pieces)
+    assert events_of(*pieces, deflates=True) == events_of(stream, deflates=True)
+    assert events_of(*pieces) == events_of(stream)
 
 
-@given(arbitrary_streams)
+@given(arbitrary_streams, st.booleans())
 @settings(deadline=None, max_examples=500)
-def test_the_fast_path_and_the_general_path_agree_on_arbitrary_bytes(stream: bytes) -> None:
+def test_the_fast_path_and_the_general_path_agree_on_arbitrary_bytes(
+    stream: bytes, deflates: bool
+) -> None:
     # Byte by byte, no message is ever whole in a chunk, so that the fast path gets nothing
     # but what is kept of a frame: and an empty message is judged by both.
-    whole, bytewise = decoder(), decoder()
+    whole, bytewise = decoder(deflates=deflates), decoder(deflates=deflates)
     events = whole.receive(stream)
     assert [event for byte in one_by_one(stream) for event in bytewise.receive(byte)] == events
     assert repr(bytewise) == repr(whole)
     assert bytewise.is_idle == whole.is_idle
 
 
-@given(pieces_of(st.one_of(arbitrary_streams, st.binary(max_size=200))))
+@given(pieces_of(st.one_of(arbitrary_streams, st.binary(max_size=200))), st.booleans())
 @settings(deadline=None, max_examples=300)
-def test_arbitrary_bytes_never_raise_and_never_grow(pieces: list[bytes]) -> None:
-    client = decoder()
+def test_arbitrary_bytes_never_raise_and_never_grow(pieces: list[bytes], deflates: bool) -> None:
+    client = decoder(deflates=deflates)
     for piece in pieces:
         events = client.receive(piece)
         assert buffered(client) <= MAX_MESSAGE + MAX_KEPT
         assert not any(isinstance(event, Violation | Close) for event in events[:-1])
         assert client.is_idle <= (buffered(client) == 0)
+        for event in events:
+            assert not isinstance(event, str | bytes) or len(event) <= MAX_MESSAGE
 
 
 @given(st.sampled_from([0, 1, 125, 126, 65535, 65536]), masks, st.booleans())

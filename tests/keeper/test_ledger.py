@@ -16,10 +16,11 @@ from hypothesis.stateful import (
     rule,
 )
 
+from holdfast.config import KeeperLimits
 from holdfast.core.ports import About
 from holdfast.keeper import commands as do
 from holdfast.keeper.connection import Connection
-from holdfast.keeper.ledger import CALM, Ledger, Limits
+from holdfast.keeper.ledger import CALM, Ledger
 from holdfast.keeper.mailbox import PIPELINE, Closed
 from holdfast.keeper.staff import SLACK
 from holdfast.wire import messages as wire
@@ -37,13 +38,15 @@ ABOUT = encode_about(About("http://localhost/", None, frozenset()))
 
 def ledger_with(*workers: int, messages: int = 64, size: int = 1000) -> tuple[Ledger, list[Worker]]:
     """Return a ledger that prefers generation 1, and workers of it with these numbers."""
-    ledger = Ledger(Limits(messages, size, max_attempts=3))
+    ledger = Ledger(KeeperLimits(mailbox_messages=messages, mailbox_bytes=size))
     ledger.prefer(1)
     return ledger, [ledger.worker_ready(number, 1) for number in workers]
 
 
 def handover(serial: int, *actions: wire.Action, about: bytes = ABOUT) -> wire.Handover:
-    return wire.Handover(serial, b"key", None, [], about, b"", list(actions), lost=False)
+    return wire.Handover(
+        serial, b"key", None, [], about, b"", list(actions), lost=False, address="", extensions=b""
+    )
 
 
 def connect(ledger: Ledger, serial: int = 7, *actions: wire.Action) -> Connection:
@@ -1371,7 +1374,11 @@ class Client:
 class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = Ledger(Limits(MAX_MESSAGES, MAX_BYTES, MAX_ATTEMPTS))
+        self.ledger = Ledger(
+            KeeperLimits(
+                mailbox_messages=MAX_MESSAGES, mailbox_bytes=MAX_BYTES, max_attempts=MAX_ATTEMPTS
+            )
+        )
         self.generation = 1
         self.peers: list[Peer] = []
         self.clients: list[Client] = []

@@ -50,7 +50,7 @@ DIRECTIONS: list[tuple[Any, list[Message]]] = [
         [
             control.Ready(),
             control.WorkerDropped(1, "why"),
-            control.KeeperStatus(1, 2, 3, 4, 5, 6),
+            control.KeeperStatus(1, 2, 3, 4, 5, 6, 7, {"max_message": 8}),
             control.Empty(),
             control.WorkWaits(),
         ],

@@ -28,7 +28,9 @@ FROM_WORKER: list[Struct] = [
     wire.Ready(2),
     wire.Ack(7, 2, 1, [], 2),
     wire.Act([]),
-    wire.Handover(7, b"key", "chat", [(b"name", b"value")], b"about", b"left", [], False),
+    wire.Handover(
+        7, b"key", "chat", [(b"name", b"value")], b"about", b"left", [], False, "::1", b"x"
+    ),
     wire.Listen("room"),
     wire.Unlisten("room"),
     wire.Search(1, None, 10),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from holdfast.cli.limits import check_origins, limit_options
 from holdfast.cli.options import worker_options
 from holdfast.config import ServerSettings
 from holdfast.supervisor.control_socket import NoServer, ask
@@ -57,6 +58,15 @@ REQUEST_OPTIONS = (
         help="Proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses and networks, "
         "with commas between them, or * for all.",
     ),
+    click.option(
+        "--allow-origin",
+        "allow_origins",
+        multiple=True,
+        metavar="ORIGIN",
+        callback=check_origins,
+        help="Whose pages may open a WebSocket, beside the server's own: https://example.com, "
+        "https://*.example.com, http://localhost:*, or * for all. May be given several times.",
+    ),
 )
 
 
@@ -79,6 +89,7 @@ def main() -> None:
 @PORT
 @worker_options
 @request_options
+@limit_options
 def serve_command(application: str, host: str, port: int, **options: Any) -> None:
     """Serve APPLICATION: module:name or path/to/file.py:name.
 
@@ -92,6 +103,7 @@ def serve_command(application: str, host: str, port: int, **options: Any) -> Non
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 @PORT
 @request_options
+@limit_options
 def develop_command(application: str, host: str, port: int, **requests: Any) -> None:
     """Serve APPLICATION, reload it when a Python file here changes, show error details.
 
@@ -178,7 +190,19 @@ def _table(status: dict[str, Any]) -> str:
     ]
     counts = ("connections", "waiting", "accepted", "deliveries", "redeliveries", "quarantined")
     rows += [f"  {name:<13} {status[name]}" for name in counts]
+    rows += [f"  {'memory':<13} {status['memory'] / 1024 / 1024:.1f} MiB (keeper)"]
+    rows += [f"  {'limit':<28} {'value':>10} {'hits':>8}"]
+    rows += [
+        f"  {name:<28} {_value(each['limit']):>10} {each['hits']:>8}"
+        for name, each in status["limits"].items()
+    ]
     return "\n".join(rows)
+
+
+def _value(limit: object) -> str:
+    if limit in (0, None, False):
+        return "-"
+    return f"{limit:g}" if isinstance(limit, float) else str(limit)
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Private. The locksmith: RFC 6455, seen from the server, as a pure codec.
+"""Private. The locksmith: RFC 6455 and RFC 7692, seen from the server, as a pure codec.
 
 Bytes from a client enter, events leave (`decoder`); messages enter, frames leave (`frames`); the
 headers of a request enter, a refusal or a 101 response leaves (`handshake`). No file here knows
@@ -6,6 +6,8 @@ a socket, a clock or an event loop, or imports another room.
 
     frames.py      the events and the encoders: what the codec speaks
     decoder.py     one client's byte stream → events
+    inflate.py     the decoder's hand for what comes compressed
+    deflate.py     what is agreed about compression, and messages → compressed frames
     handshake.py   the opening handshake
 
 Doors: this room imports none. `keeper` and `hosts` come in. The one third-party thing in it is the

@@ -20,6 +20,7 @@ __all__ = [
     "MAX_UINT16",
     "PING",
     "PONG",
+    "RSV1",
     "TEXT",
     "Close",
     "Event",
@@ -27,6 +28,7 @@ __all__ = [
     "Pong",
     "Violation",
     "encode_close",
+    "encode_frame",
     "encode_message",
     "encode_ping",
     "encode_pong",
@@ -37,6 +39,7 @@ __all__ = [
 # The first byte of a frame (RFC 6455 section 5.2): FIN, three reserved bits, four bits of opcode.
 # Plain numbers, not an enum: a byte off the wire may be anything, and is compared, not converted.
 FIN: Final = 0x80
+RSV1: Final = 0x40  # the message is compressed (RFC 7692 section 6)
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
 BINARY: Final = 0x2
@@ -119,10 +122,21 @@ def encode_message(data: str | bytes) -> bytes:
         payload = data.encode()
         if len(payload) <= MAX_CONTROL_PAYLOAD:
             return _SMALL_TEXT_HEADS[len(payload)] + payload
-        return _long_head(FIN | TEXT, len(payload)) + payload
+        return encode_frame(FIN | TEXT, payload)
     if len(data) <= MAX_CONTROL_PAYLOAD:
         return _SMALL_BINARY_HEADS[len(data)] + data
-    return _long_head(FIN | BINARY, len(data)) + data
+    return encode_frame(FIN | BINARY, data)
+
+
+def encode_frame(first: int, payload: bytes) -> bytes:
+    """Return the frame with this first byte, unmasked, its length in the shortest form."""
+    length = len(payload)
+    if length <= MAX_CONTROL_PAYLOAD:
+        return bytes((first, length)) + payload
+    # Section 5.2: the shorter form whenever it can carry the length.
+    if length <= MAX_UINT16:
+        return pack("!BBH", first, 126, length) + payload
+    return pack("!BBQ", first, 127, length) + payload
 
 
 def encode_ping(payload: bytes = b"") -> bytes:
@@ -156,11 +170,4 @@ def encode_close(code: int | None = None, reason: str = "") -> bytes:
 def _control_frame(opcode: int, payload: bytes) -> bytes:
     if len(payload) > MAX_CONTROL_PAYLOAD:
         raise ValueError(f"a control frame carries at most 125 bytes, not {len(payload)}")
-    return bytes((FIN | opcode, len(payload))) + payload
-
-
-def _long_head(first: int, length: int) -> bytes:
-    # Section 5.2: the shorter form whenever it can carry the length.
-    if length <= MAX_UINT16:
-        return pack("!BBH", first, 126, length)
-    return pack("!BBQ", first, 127, length)
+    return encode_frame(FIN | opcode, payload)

@@ -113,8 +113,13 @@ def accept_key(key: bytes) -> bytes:
     return b2a_base64(sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
 
 
-def encode_response(key: bytes, *, subprotocol: str | None, headers: Headers) -> bytes:
+def encode_response(
+    key: bytes, *, subprotocol: str | None, headers: Headers, extensions: bytes | None = None
+) -> bytes:
     """Return the head of the 101 response, with these headers after those of the handshake.
+
+    `extensions` are those agreed on: the value of the Sec-WebSocket-Extensions header, as in
+    `deflate.Agreement`. By default there are none.
 
     Raises ValueError for a subprotocol or a name that is not a token, for a value that would end
     its line, and for a header that is the handshake's own.
@@ -129,6 +134,8 @@ def encode_response(key: bytes, *, subprotocol: str | None, headers: Headers) ->
         if not _TOKEN.fullmatch(subprotocol.encode()):
             raise ValueError(f"the subprotocol {subprotocol!r} is not a token")
         lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
+    if extensions is not None:
+        lines.append(_encode_line(b"Sec-WebSocket-Extensions", extensions))
     lines += [_encode_header(name, value) for name, value in headers]
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
@@ -138,6 +145,10 @@ def _encode_header(name: bytes, value: bytes) -> bytes:
         raise ValueError(f"the header name {name!r} is not a token")
     if name.lower() in _OWN_HEADERS:
         raise ValueError(f"the header {name!r} belongs to the handshake")
+    return _encode_line(name, value)
+
+
+def _encode_line(name: bytes, value: bytes) -> bytes:
     if _LINE_BREAKER.search(value):
         raise ValueError(f"the value of the header {name!r} contains a control character")
     return name + b": " + value

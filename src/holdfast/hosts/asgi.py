@@ -18,10 +18,11 @@ from holdfast.core.dispatch import Failure, Waiting, dispatch_request, first_ste
 from holdfast.core.errors import AttachmentError
 from holdfast.core.files import FileBody
 from holdfast.core.http import Request, Response
-from holdfast.core.http_errors import BadRequest, ContentTooLarge, HTTPError, ServiceUnavailable
+from holdfast.core.http_errors import BadRequest, ContentTooLarge, Forbidden, HTTPError, ServiceUnavailable
 from holdfast.core.outbox import current_outbox
 from holdfast.core.request_events import FetchEvent, Upgrade, WebSocketUpgradeEvent
 from holdfast.framing.handshake import check_request
+from holdfast.framing.origin import OriginPolicy
 from holdfast.hosts.deadlines import Deadlines
 from holdfast.hosts.exchange import TOO_LARGE_TEXT, Exchange
 from holdfast.hosts.files import respond_with_file
@@ -43,6 +44,8 @@ log = logging.getLogger("holdfast.worker")
 
 # The scope extension under which the server puts the SocketGiver of a handshake request.
 EXTENSION = "holdfast.socket"
+
+FOREIGN_ORIGIN = "pages of this origin may not open a WebSocket here (--allow-origin)"
 
 # Some proxies forward a handshake's scheme as that of the WebSocket. A URL of holdfast's has that
 # of the request, which a handshake is.
@@ -76,6 +79,11 @@ class HttpSide:
         develop: show error details to clients.
         max_body: bytes that the body of a request may have.
         request_timeout: seconds that the listeners of a request may take to answer; 0 for ever.
+        allow_origins: whose pages may open a WebSocket, beside the server's own; patterns of
+            `framing/origin.py:OriginPolicy`.
+
+    Raises:
+        ValueError: a pattern is none.
     """
 
     def __init__(
@@ -86,7 +94,9 @@ class HttpSide:
         develop: bool,
         max_body: int = 16 * 1024 * 1024,
         request_timeout: float = 30.0,
+        allow_origins: tuple[str, ...] = (),
     ) -> None:
+        self._origins = OriginPolicy(allow_origins)
         self._app = app
         self._host = host
         self._develop = develop
@@ -144,6 +154,9 @@ class HttpSide:
         if refusal is not None:
             response = Response(refusal.reason, status=refusal.status, headers=refusal.headers)
             await exchange.respond(response)
+            return
+        if not self._origins.allows(scope["headers"]):
+            await self._refuse(exchange, request, Forbidden(FOREIGN_ORIGIN))
             return
         until = self._time_is_up()
         for kind in (WebSocketUpgradeEvent, FetchEvent):

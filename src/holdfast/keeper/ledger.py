@@ -26,11 +26,12 @@ from __future__ import annotations
 
 import sys
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from holdfast.core.errors import UnknownDelivery
 from holdfast.keeper import commands as do
 from holdfast.keeper.connection import Connection, State
+from holdfast.keeper.counts import Counts
 from holdfast.keeper.exchange import Exchange
 from holdfast.keeper.mailbox import Closed
 from holdfast.keeper.staff import Staff
@@ -39,12 +40,13 @@ from holdfast.wire import messages as wire
 from holdfast.wire.codec import is_about
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
+    from holdfast.config import KeeperLimits
     from holdfast.keeper.mailbox import Content
 
-__all__ = ["Counts", "Ledger", "Limits"]
+__all__ = ["Ledger"]
 
 INTERNAL_ERROR = 1011
 
@@ -56,29 +58,10 @@ OPEN, CLOSING, CLOSED = State
 READY, DRAINING, GONE = WorkerState
 
 
-class Limits(NamedTuple):
-    """See `config.py:KeeperSettings`, where the defaults have their reasons."""
-
-    mailbox_messages: int
-    mailbox_bytes: int
-    max_attempts: int
-
-
-class Counts:
-    """What has happened since the keeper started."""
-
-    __slots__ = ("accepted", "quarantined", "redeliveries")
-
-    def __init__(self) -> None:
-        self.accepted = 0
-        self.redeliveries = 0
-        self.quarantined = 0
-
-
 class Ledger:
     """The heart of the keeper."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: KeeperLimits) -> None:
         self.counts = Counts()
         self._limits = limits
         self._connections: dict[int, Connection] = {}
@@ -87,6 +70,8 @@ class Ledger:
         self._stalled: dict[Connection, None] = {}
         # Those whose next delivery has killed workers before: at most one at a worker.
         self._suspects: dict[Connection, None] = {}
+        self.is_short_of_memory = False
+        """Set by whoever measures it: nothing more is read from who has anything waiting."""
         # Ticks until last attempts are made.
         self._unrest = 0
         self._exchange = Exchange()
@@ -107,6 +92,9 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._connections)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._connections.values())
 
     @property
     def waiting(self) -> int:
@@ -169,7 +157,11 @@ class Ledger:
             mailbox.put(data)
             self._pump(connection)
             limits = self._limits
-            if mailbox.count >= limits.mailbox_messages or mailbox.size >= limits.mailbox_bytes:
+            if (
+                mailbox.count >= limits.mailbox_messages
+                or mailbox.size >= limits.mailbox_bytes
+                or self.is_short_of_memory
+            ):
                 self._pause(connection)
 
     def receive_close(self, connection: Connection, code: int, reason: str) -> None:
@@ -418,6 +410,7 @@ class Ledger:
     def _pause(self, connection: Connection) -> None:
         if not connection.is_paused:
             connection.is_paused = True
+            self.counts.pauses += 1
             self._commands.append(do.PauseReading(connection))
 
     def _resume_if_room(self, connection: Connection) -> None:

@@ -44,11 +44,19 @@ class Poller:
         self._targets: list[Target | None] = []
         self._is_running = False
 
+    def fileno(self) -> int:
+        """Readable while a `turn` would find something: for whoever waits for other things too."""
+        return self._epoll.fileno()
+
     def watch(self, fd: int, target: Target, events: int = READABLE) -> None:
         while len(self._targets) <= fd:
             self._targets.append(None)
         self._targets[fd] = target
         self._epoll.register(fd, events)
+
+    def target(self, fd: int) -> Target | None:
+        """Return who is told of this descriptor, if anybody."""
+        return self._targets[fd] if fd < len(self._targets) else None
 
     def change(self, fd: int, events: int) -> None:
         """Watch for other events; errors and hang-ups are always reported."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
 import sys
+from dataclasses import replace
 
 from holdfast.config import KeeperSettings, from_json
+from holdfast.keeper.sockets import TICK
 from holdfast.keeper.switchboard import Switchboard
 from holdfast.links.control import ControlLink
 from holdfast.links.lifeline import die_with, keep_from_children
@@ -24,9 +27,8 @@ __all__ = ["main"]
 
 log = logging.getLogger("holdfast.keeper")
 
-# A worker whose loop stands is noticed after two or three of these. For the deadlines of
-# connections, which are seconds long, it is exact enough.
-TICK = 0.25  # seconds
+# Descriptors that are not connections: links, standard streams, what has just been handed over.
+RESERVE = 256
 
 NODE_BYTES = 5
 KEY_BYTES = 32
@@ -37,8 +39,11 @@ class Keeper:
 
     def __init__(self, settings: KeeperSettings) -> None:
         # Without a data directory a node is as old as its keeper, and so are the ids it made.
+        limits = settings.limits
+        if not limits.max_connections:
+            limits = replace(limits, max_connections=max(_descriptors() - RESERVE, 1))
         node, key = secrets.token_bytes(NODE_BYTES), secrets.token_bytes(KEY_BYTES)
-        self._switchboard = Switchboard(settings, node, key, self._report)
+        self._switchboard = Switchboard(limits, node, key, self._report)
         poller = self._switchboard.poller
         self._control: ControlLink[control.ToKeeper] = ControlLink(
             socket.socket(fileno=settings.control_fd),
@@ -69,6 +74,13 @@ class Keeper:
             switchboard.close_all(message.code, message.reason)
         else:
             self._report(switchboard.status())
+
+
+def _descriptors() -> int:
+    """Allow this process as many descriptors as it may have; return how many."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most if most != resource.RLIM_INFINITY else sys.maxsize
 
 
 def main() -> None:

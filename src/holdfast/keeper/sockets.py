@@ -2,7 +2,8 @@
 
 Shell. Private. Bare descriptors in one epoll set: an idle connection is one `Socket` here and one
 `Connection` in the ledger, with no task, timer or buffer of its own. Called by the poller (bytes
-came), by `keeper/switchboard.py` (run a command) and by its clock (give up on slow closers).
+came), by `keeper/switchboard.py` (run a command) and by its clock (ping those who are silent, give
+up on slow closers, read again from those who were too fast).
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections import deque
-from enum import IntEnum
+import time
+from collections import Counter, deque
+from operator import itemgetter
 from os import read, write
 from typing import TYPE_CHECKING
 
 from holdfast.framing.decoder import Decoder
+from holdfast.framing.deflate import encode
 from holdfast.framing.frames import (
     Close,
     Ping,
@@ -23,19 +26,25 @@ from holdfast.framing.frames import (
     Violation,
     encode_close,
     encode_message,
+    encode_ping,
     encode_pong,
 )
+from holdfast.keeper.keepalive import DEAD, Keepalive
 from holdfast.keeper.poller import READABLE, WRITABLE
+from holdfast.keeper.rates import Rates
+from holdfast.keeper.socket import CLOSING, FINISHING, GONE, LINGERING, OPEN, Socket
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from holdfast.config import KeeperLimits
     from holdfast.framing.frames import Event
     from holdfast.keeper.connection import Connection
     from holdfast.keeper.ledger import Ledger
     from holdfast.keeper.poller import Poller
+    from holdfast.keeper.socket import Stage
 
-__all__ = ["Socket", "Sockets"]
+__all__ = ["TICK", "Sockets"]
 
 # One read takes at most this much; a client with more to say comes again in the next turn, after
 # all others.
@@ -45,73 +54,62 @@ READ_SIZE = 64 * 1024
 NO_CODE = 1005
 VANISHED = 1006
 
+TOO_BIG = 1009
+
 INTERNAL_ERROR = 1011
 POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
 
+SLOW_CONSUMER = "slow consumer"
 
-class Stage(IntEnum):
-    """How far a socket is from its end."""
+# Seconds between two calls of `Sockets.tick`. A worker whose loop stands is noticed after two or
+# three of these. For the deadlines of connections, which are seconds long, it is exact enough.
+TICK = 0.25
 
-    OPEN = 0
-    CLOSING = 1  # our close frame is out; waiting for the peer's
-    FINISHING = 2  # nothing is read any more; closes when the last byte is written
-    LINGERING = 3  # we have shut down writing; the peer's last bytes are thrown away
-    GONE = 4
-
-
-# Looked up once: a member of an enum costs more than a name, and these are asked for per message.
-OPEN, CLOSING, FINISHING, LINGERING, GONE = Stage
-
-
-class Socket:
-    """One client's descriptor."""
-
-    __slots__ = ("connection", "decoder", "fd", "outbound", "owner", "stage")
-
-    def __init__(self, fd: int, connection: Connection, owner: Sockets) -> None:
-        self.fd = fd
-        self.connection = connection
-        self.owner = owner
-        self.stage: Stage = OPEN
-        # Only while a frame or a fragmented message is incomplete.
-        self.decoder: Decoder | None = None
-        # What this turn produced, or what the kernel did not take yet.
-        self.outbound: bytes | list[bytes] | None = None
-
-    def __repr__(self) -> str:
-        return f"<Socket fd {self.fd} {self.stage.name.lower()} {self.connection!r}>"
-
-    def on_ready(self, events: int) -> None:
-        if events == READABLE:
-            self.owner.read(self)
-            return
-        if events & WRITABLE:
-            self.owner.resume_writing(self)
-        if events & ~WRITABLE:
-            self.owner.read(self)
+PING = encode_ping()
 
 
 class Sockets:
-    """All clients' sockets of this keeper."""
+    """All clients' sockets of this keeper.
+
+    Args:
+        on_left: called with the `guest` of each socket that is gone.
+    """
 
     def __init__(
         self,
         ledger: Ledger,
         poller: Poller,
-        *,
-        max_message: int,
-        max_outbound: int,
-        close_timeout: float,
+        limits: KeeperLimits,
+        on_left: Callable[[str], None],
     ) -> None:
+        self.hits: Counter[str] = Counter()
+        """How often a limit made a difference, by the name of its setting."""
+        self.received = 0
+        """Bytes of unfinished messages that came since somebody set this to 0."""
         self._ledger = ledger
         self._receive_message = ledger.receive_message
         self._poller = poller
-        self._max_message = max_message
-        self._max_outbound = max_outbound
-        self._close_timeout = close_timeout
+        self._on_left = on_left
+        self._max_message = limits.max_message
+        self._max_outbound = limits.max_outbound
+        self._drops = limits.slow_consumer == "drop"
+        self._close_timeout = limits.close_timeout
+        self._keepalive = Keepalive(
+            interval=limits.ping_interval, timeout=limits.pong_timeout, tick=TICK
+        )
+        rates = Rates(frames=limits.max_message_rate, bytes=limits.max_byte_rate)
+        self._rates = rates if rates else None
+        self._rate = "max_message_rate" if limits.max_message_rate else "max_byte_rate"
+        # Those that sent too much, and when they are read again.
+        self._throttled: dict[Socket, float] = {}
+        if limits.auto_response is not None:
+            self._request, self._response = limits.auto_response
+            self._receive_message = self._respond_or_receive
         self._now = 0.0
-        # An idle decoder equals a new one: all connections that are between frames share this.
-        self._spare = Decoder(max_message=max_message)
+        # An idle decoder equals a new one: all connections that are between frames share these.
+        self._spare = Decoder(max_message=limits.max_message)
+        self._inflating = Decoder(max_message=limits.max_message, deflates=True)
         # Sockets with something to write at the end of this turn.
         self._dirty: list[Socket] = []
         # Bytes that wait for sockets whose kernel buffer is full.
@@ -121,13 +119,32 @@ class Sockets:
 
     # --- adoption -------------------------------------------------------------------------------
 
-    def adopt(self, fd: int, connection: Connection, response: bytes, leftover: bytes) -> None:
-        """Own this descriptor, answer its handshake, and take what the client sent early."""
+    def adopt(
+        self,
+        fd: int,
+        connection: Connection,
+        response: bytes,
+        leftover: bytes,
+        *,
+        guest: str,
+        bits: int,
+    ) -> None:
+        """Own this descriptor, answer its handshake, and take what the client sent early.
+
+        Args:
+            guest: what `on_left` is to be called with.
+            bits: the window agreed on for compressed messages; 0 for none.
+        """
         os.set_blocking(fd, False)
-        sock = Socket(fd, connection, self)
+        sock = Socket(fd, connection, self, guest)
+        sock.bits = bits
         connection.socket = sock
         self._poller.watch(fd, sock)
         self._write(sock, response)
+        sock.heard = self._keepalive.now
+        sock.due = self._keepalive.first_look()
+        if sock.due:
+            self._keepalive.put(fd, sock.due)
         if leftover:
             self._receive(sock, leftover)
 
@@ -137,18 +154,28 @@ class Sockets:
         sock = connection.socket
         if sock is None or sock.stage is not OPEN:
             return
+        frame = encode(data, sock.bits) if sock.bits else encode_message(data)
         if sock.outbound is None and not self._blocked:
-            sock.outbound = encode_message(data)
+            sock.outbound = frame
             self._dirty.append(sock)
         else:
-            self._write(sock, encode_message(data))
+            self._write(sock, frame)
 
     def write_many(self, connections: Sequence[Connection], data: str | bytes) -> None:
-        frame = encode_message(data)
+        plain = encode_message(data)
+        compressed: dict[int, bytes] = {}
         for connection in connections:
             sock = connection.socket
             if sock is not None and sock.stage is OPEN:
-                self._write(sock, frame)
+                frame = plain
+                if sock.bits:
+                    if sock.bits not in compressed:
+                        compressed[sock.bits] = encode(data, sock.bits)
+                    frame = compressed[sock.bits]
+                if self._drops and self._is_full(sock, len(frame)):
+                    self.hits["slow_consumer"] += 1
+                else:
+                    self._write(sock, frame)
 
     def close(self, connection: Connection, code: int, reason: str) -> None:
         """Begin the closing handshake (RFC 6455 section 7.1.2)."""
@@ -164,7 +191,12 @@ class Sockets:
 
     def resume_reading(self, connection: Connection) -> None:
         if connection.socket is not None:
-            self._watch(connection.socket)
+            self._resume(connection.socket)
+
+    def _resume(self, sock: Socket) -> None:
+        # While nobody read, nobody heard either.
+        sock.heard = self._keepalive.now
+        self._watch(sock)
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -178,20 +210,46 @@ class Sockets:
         if not data:
             self._vanish(sock)
         elif sock.stage < FINISHING:
+            sock.heard = self._keepalive.now
             self._receive(sock, data)
 
     def _receive(self, sock: Socket, data: bytes) -> None:
-        decoder = sock.decoder or self._spare
-        for event in decoder.receive(data):
+        decoder = sock.decoder or (self._inflating if sock.bits else self._spare)
+        events = decoder.receive(data)
+        for event in events:
             if type(event) is str or type(event) is bytes:
                 self._receive_message(sock.connection, event)
             else:
                 self._control(sock, event)
         if decoder.is_idle:
             sock.decoder = None
-        elif decoder is self._spare:
-            sock.decoder = decoder
-            self._spare = Decoder(max_message=self._max_message)
+        else:
+            self.received += len(data)
+            if decoder is self._spare:
+                sock.decoder = decoder
+                self._spare = Decoder(max_message=self._max_message)
+            elif decoder is self._inflating:
+                sock.decoder = decoder
+                self._inflating = Decoder(max_message=self._max_message, deflates=True)
+        if self._rates is not None:
+            self._throttle(self._rates, sock, len(events), len(data))
+
+    def _throttle(self, rates: Rates, sock: Socket, frames: int, size: int) -> None:
+        """Read a client that sends too much later; TCP slows it down."""
+        if sock.stage is OPEN:
+            now = time.monotonic()
+            until = rates.spend(sock, frames, size, now)
+            if until > now:
+                self.hits[self._rate] += 1
+                self._throttled[sock] = until
+                self._watch(sock)
+
+    def _respond_or_receive(self, connection: Connection, data: str | bytes) -> None:
+        """Answer what is configured to be answered here; all else goes its way."""
+        if data == self._request:
+            self.write(connection, self._response)
+        else:
+            self._ledger.receive_message(connection, data)
 
     def _control(self, sock: Socket, event: Event) -> None:
         if isinstance(event, Ping):
@@ -200,6 +258,7 @@ class Sockets:
         elif isinstance(event, Close):
             self._receive_close(sock, event)
         elif isinstance(event, Violation):
+            self.hits["max_message" if event.code == TOO_BIG else "violations"] += 1
             self._fail(sock, event.code, event.reason)
         else:
             assert isinstance(event, Pong)  # An unasked pong means nothing (section 5.5.3).
@@ -242,10 +301,18 @@ class Sockets:
     def _grow(self, sock: Socket, size: int) -> None:
         self._blocked[sock] += size
         if self._blocked[sock] > self._max_outbound:
-            # The client reads more slowly than it is written to; it must not cost the others
-            # their memory. No close frame: it would wait behind what the client does not read.
-            self._ledger.receive_close(sock.connection, POLICY_VIOLATION, "slow consumer")
-            self._release(sock)
+            self.hits["max_outbound"] += 1
+            self._give_up(sock)
+
+    def _is_full(self, sock: Socket, size: int) -> bool:
+        return self._blocked.get(sock, 0) + size > self._max_outbound and sock in self._blocked
+
+    def _give_up(self, sock: Socket) -> None:
+        """Close a client that reads more slowly than it is written to."""
+        # It must not cost the others their memory. No close frame: it would wait behind what the
+        # client does not read.
+        self._ledger.receive_close(sock.connection, POLICY_VIOLATION, SLOW_CONSUMER)
+        self._release(sock)
 
     def flush(self) -> None:
         """Write what the turn produced: one call per socket."""
@@ -307,8 +374,7 @@ class Sockets:
         """Tell the poller what this socket waits for now."""
         if sock.stage is GONE:
             return
-        is_reading = not sock.connection.is_paused or sock.stage >= FINISHING
-        events = READABLE if is_reading else 0
+        events = READABLE if self._is_reading(sock) else 0
         if sock in self._blocked:
             events |= WRITABLE
         self._poller.change(sock.fd, events)
@@ -319,21 +385,81 @@ class Sockets:
         if sock.stage is GONE:
             return
         sock.stage = stage
+        sock.decoder = None
         self._set_deadline(sock)
         if sock.outbound is None:
             # Nothing is left to write; the end of the turn takes it from here all the same.
             self._dirty.append(sock)
 
+    def _is_reading(self, sock: Socket) -> bool:
+        if sock.stage >= FINISHING:
+            return True
+        return not sock.connection.is_paused and sock not in self._throttled
+
     def _set_deadline(self, sock: Socket) -> None:
         self._deadlines.append((self._now + self._close_timeout, sock))
 
     def tick(self, now: float) -> None:
-        """Give up on sockets that take too long to close. Call about once a second."""
+        """See who takes too long, and who has waited long enough. Call every TICK seconds."""
         self._now = now
         while self._deadlines and self._deadlines[0][0] <= now:
             _, sock = self._deadlines.popleft()
             if sock.stage is not GONE:
+                self.hits["close_timeout"] += 1
                 self._vanish(sock)
+        for fd in self._keepalive.turn():
+            target = self._poller.target(fd)
+            # Else the number is of somebody who is gone, or has been given to somebody else.
+            if isinstance(target, Socket) and target.due == self._keepalive.now:
+                self._look_after(target)
+        for sock in [sock for sock, until in self._throttled.items() if until <= now]:
+            del self._throttled[sock]
+            self._resume(sock)
+
+    def _look_after(self, sock: Socket) -> None:
+        """Ping a client that is silent; give up on one that does not answer."""
+        if sock.stage is not OPEN:
+            return  # It has a deadline.
+        is_silent, due = self._keepalive.judge(sock.heard)
+        if not self._is_reading(sock):
+            # Its answer would not be read. Its proxies shall see a sign of life all the same.
+            is_silent, due = True, self._keepalive.first_look()
+        if due == DEAD:
+            self.hits["pong_timeout"] += 1
+            self._ledger.receive_close(sock.connection, VANISHED, "keepalive timeout")
+            self._release(sock)
+            return
+        if is_silent:
+            self._write(sock, PING)
+        sock.due = due
+        self._keepalive.put(sock.fd, due)
+
+    def shed(self, sockets: Iterable[Socket], enough: int) -> int:
+        """Close those that hold most memory, until they hold no more than `enough` bytes.
+
+        Args:
+            sockets: all there are.
+
+        Returns:
+            How many were closed.
+        """
+        held = [(size, sock) for sock in sockets if (size := self._size(sock))]
+        held.sort(key=itemgetter(0))
+        total, before = sum(size for size, _ in held), len(held)
+        while total > enough:
+            size, sock = held.pop()
+            total -= size
+            self.hits["max_memory"] += 1
+            if sock in self._blocked:
+                self._give_up(sock)
+            else:
+                self._fail(sock, TRY_AGAIN_LATER, "out of memory")
+        return before - len(held)
+
+    def _size(self, sock: Socket) -> int:
+        """Return what waits here of this connection: half a message, or what it does not read."""
+        unfinished = 0 if sock.decoder is None else sock.decoder.buffered
+        return unfinished + self._blocked.get(sock, 0)
 
     def _release(self, sock: Socket) -> None:
         if sock.stage is GONE:
@@ -342,8 +468,12 @@ class Sockets:
         sock.connection.socket = None
         sock.outbound = sock.decoder = None
         self._blocked.pop(sock, None)
+        self._throttled.pop(sock, None)
+        if self._rates is not None:
+            self._rates.forget(sock)
         self._poller.forget(sock.fd)
         os.close(sock.fd)
+        self._on_left(sock.guest)
 
 
 def _close_frame(code: int, reason: str) -> bytes:

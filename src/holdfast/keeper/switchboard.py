@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from holdfast.framing.deflate import negotiate
 from holdfast.framing.handshake import encode_response
 from holdfast.keeper import commands as do
-from holdfast.keeper.ledger import Ledger, Limits
+from holdfast.keeper.admission import Admission, Refusal
+from holdfast.keeper.ledger import Ledger
+from holdfast.keeper.memory import Memory
 from holdfast.keeper.poller import Poller
 from holdfast.keeper.sockets import Sockets
 from holdfast.keeper.worker_links import WorkerLink
@@ -23,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from holdfast.config import KeeperSettings
+    from holdfast.config import KeeperLimits
+    from holdfast.keeper.ports import KeeperLink
 
 __all__ = ["Switchboard"]
 
@@ -36,7 +42,11 @@ PUBLICATIONS = {
 
 log = logging.getLogger("holdfast.keeper")
 
-UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+# When a client that was turned away may come again. It has to be said, or all come at once.
+RETRY_AFTER = 5  # seconds
+
+# Bytes of unfinished messages after which the memory is looked at, and not at the next tick only.
+SOON = 16 * 1024 * 1024
 
 
 class Switchboard:
@@ -50,26 +60,30 @@ class Switchboard:
 
     def __init__(
         self,
-        settings: KeeperSettings,
+        limits: KeeperLimits,
         node: bytes,
         key: bytes,
         report: Callable[[control.FromKeeper], None],
     ) -> None:
         self._welcome = wire.Welcome(wire.VERSION, node, key)
         self._report = report
-        self._links: dict[int, WorkerLink] = {}
+        self._links: dict[int, KeeperLink] = {}
+        # Workers whose version of the wire is known.
+        self._greeted: set[int] = set()
         self._deliveries = 0
         self.poller = Poller(self.end_turn)
-        self._ledger = Ledger(
-            Limits(settings.mailbox_messages, settings.mailbox_bytes, settings.max_attempts)
+        self._ledger = Ledger(limits)
+        self._compresses = limits.compress
+        self._memory = Memory(limits.max_memory)
+        self._admission = Admission(
+            most=limits.max_connections,
+            most_per_address=limits.max_connections_per_address,
+            most_per_second=limits.max_handshakes,
         )
-        self._sockets = Sockets(
-            self._ledger,
-            self.poller,
-            max_message=settings.max_message,
-            max_outbound=settings.max_outbound,
-            close_timeout=settings.close_timeout,
-        )
+        # Refusals that are not in the log yet, and why the last one was.
+        self._turned_away = 0
+        self._why = ""
+        self._sockets = Sockets(self._ledger, self.poller, limits, self._admission.leave)
         self._run: dict[type[do.Command], Callable[[Any], None]] = {
             do.DeliverTo: self._deliver,
             do.WriteMany: lambda c: self._sockets.write_many(c.connections, c.data),
@@ -85,7 +99,7 @@ class Switchboard:
             do.ReportEmpty: lambda _: report(control.Empty()),
         }
 
-        self._rare: dict[type[wire.FromWorker], Callable[[WorkerLink, Any], None]] = {
+        self._rare: dict[type[wire.FromWorker], Callable[[KeeperLink, Any], None]] = {
             wire.Hello: self._welcome_worker,
             wire.Listen: lambda link, m: self._ledger.listen(link.worker, m.channel),
             wire.Unlisten: lambda link, m: self._ledger.unlisten(link.worker, m.channel),
@@ -97,14 +111,20 @@ class Switchboard:
     # --- the supervisor's orders ----------------------------------------------------------------
 
     def add_worker(self, worker: int, stream_fd: int, handover_fd: int) -> None:
-        self._links[worker] = WorkerLink(
-            worker,
-            stream_fd,
-            handover_fd,
-            self.poller,
-            on_messages=self._receive,
-            on_lost=self._lose_worker,
+        self.add_link(
+            WorkerLink(
+                worker,
+                stream_fd,
+                handover_fd,
+                self.poller,
+                on_messages=self.receive,
+                on_lost=self._lose_worker,
+            )
         )
+
+    def add_link(self, link: KeeperLink) -> None:
+        """Join a worker; what comes over its link is to be told to `receive`."""
+        self._links[link.worker] = link
 
     def prefer(self, generation: int) -> None:
         self._ledger.prefer(generation)
@@ -124,17 +144,48 @@ class Switchboard:
             deliveries=self._deliveries,
             redeliveries=counts.redeliveries,
             quarantined=counts.quarantined,
+            memory=self._memory.resident(),
+            hits={
+                "mailbox_messages": counts.pauses,
+                "max_attempts": counts.quarantined,
+                **(self._sockets.hits + self._admission.hits),
+            },
         )
 
     def tick(self, now: float) -> None:
         """To be called a few times a second."""
         self._ledger.tick()
         self._sockets.tick(now)
+        self._watch_memory()
+        self._log_refusals()
+
+    def _watch_memory(self) -> None:
+        """Near the limit, let nobody in, read less, and close those who hold most."""
+        self._sockets.received = 0
+        was_short, is_short = self._admission.is_short_of_memory, self._memory.is_short()
+        if is_short:
+            sockets = [each.socket for each in self._ledger if each.socket is not None]
+            closed = self._sockets.shed(sockets, self._memory.limit // 4)
+            if closed:
+                log.error("short of memory (--max-memory): closed %d that held most of it", closed)
+            self._memory.give_back()
+            is_short = self._memory.is_short()
+        self._admission.is_short_of_memory = self._ledger.is_short_of_memory = is_short
+        if is_short and not was_short:
+            log.error("short of memory (--max-memory): new connections get a 503")
+
+    def _log_refusals(self) -> None:
+        # Once per tick at most: whoever comes too often must not fill the log too.
+        if self._turned_away:
+            log.warning("refused %d new connections: %s", self._turned_away, self._why)
+            self._turned_away = 0
 
     # --- one turn -------------------------------------------------------------------------------
 
     def end_turn(self) -> None:
         """Run what follows from this turn, then write: one call per socket and link."""
+        if self._sockets.received > SOON:
+            self._watch_memory()
         write = self._sockets.write
         commands = self._ledger.take_commands()
         while True:
@@ -175,8 +226,11 @@ class Switchboard:
 
     # --- facts about workers --------------------------------------------------------------------
 
-    def _receive(self, link: WorkerLink, messages: list[wire.FromWorker]) -> None:
+    def receive(self, link: KeeperLink, messages: list[wire.FromWorker]) -> None:
+        """A worker has said something. The turn ends later, and is the caller's to end."""
         worker, receive_ack = link.ready, self._ledger.receive_ack
+        if worker is None and not self._has_greeted(link, messages):
+            return
         for message in messages:
             if type(message) is wire.Ack:
                 # By far the most of them. The ledger ignores a worker that it has dropped.
@@ -194,64 +248,95 @@ class Switchboard:
             else:
                 self._rare[type(message)](link, message)
 
-    def _welcome_worker(self, link: WorkerLink, hello: wire.Hello) -> None:
+    def _has_greeted(self, link: KeeperLink, messages: list[wire.FromWorker]) -> bool:
+        """Cut off a worker that does not begin with Hello: nobody knows what it speaks."""
+        if link.worker in self._greeted or not messages or type(messages[0]) is wire.Hello:
+            return True
+        why = f"it began with {type(messages[0]).__name__}, not with Hello"
+        self._drop_worker(do.DropWorker(link.worker, why))
+        return False
+
+    def _welcome_worker(self, link: KeeperLink, hello: wire.Hello) -> None:
         if hello.version != wire.VERSION:
             why = f"it speaks version {hello.version} of the wire, the keeper {wire.VERSION}"
             self._drop_worker(do.DropWorker(link.worker, f"{why}; restart holdfast"))
             return
+        self._greeted.add(link.worker)
         link.send(self._welcome)
 
-    def _make_ready(self, link: WorkerLink, ready: wire.Ready) -> None:
+    def _make_ready(self, link: KeeperLink, ready: wire.Ready) -> None:
         if link.ready is None:
             link.ready = self._ledger.worker_ready(link.worker, ready.generation)
         else:
             self._drop_worker(do.DropWorker(link.worker, "it became ready twice"))
 
-    def _receive_alive(self, link: WorkerLink, _: wire.Alive) -> None:
+    def _receive_alive(self, link: KeeperLink, _: wire.Alive) -> None:
         if link.ready is not None:
             self._ledger.receive_alive(link.ready)
 
-    def _search(self, link: WorkerLink, query: wire.Search) -> None:
+    def _search(self, link: KeeperLink, query: wire.Search) -> None:
         serials = self._ledger.search(query.channel, query.limit)
         link.send(wire.SearchResult(query.query, serials))
 
-    def _look_up(self, link: WorkerLink, query: wire.LookUp) -> None:
+    def _look_up(self, link: KeeperLink, query: wire.LookUp) -> None:
         link.send(wire.LookUpResult(query.query, self._ledger.look_up(query.serials)))
 
-    def _adopt(self, link: WorkerLink, handover: wire.Handover) -> None:
+    def _adopt(self, link: KeeperLink, handover: wire.Handover) -> None:
         fd = None if handover.lost else link.take_descriptor(handover.serial)
         if fd is None and not handover.lost:
             why = "announced a connection without giving its descriptor"
             self._drop_worker(do.DropWorker(link.worker, why))
             return
+        agreement = None
+        if self._compresses and handover.extensions:
+            agreement = negotiate([(b"sec-websocket-extensions", handover.extensions)])
         try:
             response = encode_response(
-                handover.key, subprotocol=handover.subprotocol, headers=handover.headers
+                handover.key,
+                subprotocol=handover.subprotocol,
+                headers=handover.headers,
+                extensions=None if agreement is None else agreement.extensions,
             )
         except ValueError as error:
             self._refuse(link, handover.serial, fd, str(error))
             return
+        guest = self._admission.enter(handover.address, time.monotonic())
+        if isinstance(guest, Refusal):
+            self._turn_away(fd, guest)
+            return
         connection = self._ledger.adopt(handover, link.ready)
         if connection is None:
+            self._admission.leave(guest)
             self._refuse(link, handover.serial, fd, "its serial or its details make no sense")
         elif fd is None:
+            self._admission.leave(guest)
             self._ledger.receive_close(connection, 1006, "")
         else:
-            self._sockets.adopt(fd, connection, response, handover.leftover)
+            self._sockets.adopt(
+                fd,
+                connection,
+                response,
+                handover.leftover,
+                guest=guest,
+                bits=0 if agreement is None else agreement.server_bits,
+            )
 
-    def _refuse(self, link: WorkerLink, serial: int, fd: int | None, why: str) -> None:
+    def _turn_away(self, fd: int | None, refusal: Refusal) -> None:
+        """A limit is reached: the worker has done nothing wrong, and nothing of it is applied."""
+        self._turned_away += 1
+        self._why = refusal.why
+        if fd is not None:
+            _respond(fd, refusal.status)
+
+    def _refuse(self, link: KeeperLink, serial: int, fd: int | None, why: str) -> None:
         log.error("connection %#x from worker %d was refused: %s", serial, link.worker, why)
         link.send(wire.Refused(serial, why))
         if fd is not None:
-            try:
-                os.write(fd, UNAVAILABLE)
-            except OSError:
-                pass  # The client is gone; nobody is left to tell.
-            finally:
-                os.close(fd)
+            _respond(fd, HTTPStatus.SERVICE_UNAVAILABLE)
 
-    def _lose_worker(self, link: WorkerLink, why: str | None) -> None:
+    def _lose_worker(self, link: KeeperLink, why: str | None) -> None:
         del self._links[link.worker]
+        self._greeted.discard(link.worker)
         self._ledger.link_lost(link.worker)
         if why is not None:
             log.error("worker %d was cut off: %s", link.worker, why)
@@ -264,6 +349,22 @@ class Switchboard:
         if link is not None:
             link.cut()
             self._lose_worker(link, command.why)
+
+
+def _respond(fd: int, status: int) -> None:
+    """Answer a handshake with an error, and close the socket."""
+    phrase = HTTPStatus(status).phrase
+    body = f"{phrase}\n"
+    head = (
+        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain\r\n"
+        f"Content-Length: {len(body)}\r\nRetry-After: {RETRY_AFTER}\r\nConnection: close\r\n\r\n"
+    )
+    try:
+        os.write(fd, (head + body).encode())
+    except OSError:
+        pass  # The client is gone; nobody is left to tell.
+    finally:
+        os.close(fd)
 
 
 def _log_quarantined(command: do.Quarantined) -> None:

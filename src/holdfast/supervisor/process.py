@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from holdfast.config import KeeperSettings, WorkerSettings
@@ -51,7 +52,7 @@ KEEPER_TIMEOUT = 2.0
 
 
 # What a keeper that is gone would say.
-NO_STATUS = control.KeeperStatus(0, 0, 0, 0, 0, 0)
+NO_STATUS = control.KeeperStatus(0, 0, 0, 0, 0, 0, 0, {})
 
 
 class Supervisor:
@@ -218,7 +219,11 @@ class Supervisor:
         self._follow()
 
     def _start_keeper(self) -> KeeperProcess:
-        return start_keeper(KeeperSettings(control_fd=-1), self._loop, self._hear_keeper)
+        return start_keeper(
+            KeeperSettings(control_fd=-1, limits=self._settings.keeper),
+            self._loop,
+            self._hear_keeper,
+        )
 
     def _lose_keeper(self, status: int) -> None:
         log.critical(
@@ -278,6 +283,7 @@ class Supervisor:
                 drain_timeout=settings.drain_timeout,
                 request_timeout=settings.request_timeout,
                 max_body=settings.max_body,
+                allow_origins=settings.allow_origins,
                 forwarded_allow_ips=settings.forwarded_allow_ips,
             ),
             self._loop,
@@ -380,6 +386,11 @@ class Supervisor:
             "deliveries": keeper.deliveries,
             "redeliveries": keeper.redeliveries,
             "quarantined": keeper.quarantined,
+            "memory": keeper.memory,
+            "limits": {
+                name: {"limit": value, "hits": keeper.hits.get(name, 0)}
+                for name, value in asdict(self._settings.keeper).items()
+            },
         }
 
     def _state(self) -> str:

@@ -12,13 +12,13 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
-from holdfast.config import KeeperSettings
+from holdfast.config import KeeperLimits
 from holdfast.core.headers import Headers
 from holdfast.core.http import Response
 from holdfast.core.identity import ConnectionIds
 from holdfast.framing.handshake import encode_response
 from holdfast.keeper import commands as do
-from holdfast.keeper.ledger import CALM, Ledger, Limits
+from holdfast.keeper.ledger import CALM, Ledger
 from holdfast.testing.session import Pulse
 from holdfast.wire import messages as wire
 
@@ -134,11 +134,9 @@ class Keeper:
         on_waiting: Callable[[], None],
         on_dropped: Callable[[int, str], None],
     ) -> None:
-        settings = KeeperSettings(control_fd=-1)
-        self._max_message = settings.max_message
-        self._ledger = Ledger(
-            Limits(settings.mailbox_messages, settings.mailbox_bytes, settings.max_attempts)
-        )
+        limits = KeeperLimits()
+        self._max_message = limits.max_message
+        self._ledger = Ledger(limits)
         node, key = os.urandom(5), os.urandom(32)
         self._welcome = wire.Welcome(wire.VERSION, node, key)
         self._ids = ConnectionIds(node, key)

@@ -270,7 +270,9 @@ class Worker:
         self._keeper.give(upgrade.connection.serial, peer)
         leaving = self._host.leaving
         self._to_keeper.send(
-            make_record(upgrade, outbox, headers, b"", leaving, lost=peer.has_left)
+            make_record(
+                upgrade, outbox, headers, b"", leaving, address="", lost=peer.has_left
+            )
         )
 
 

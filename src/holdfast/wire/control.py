@@ -169,6 +169,10 @@ class KeeperStatus(Message, frozen=True, tag=3):
     deliveries: int
     redeliveries: int
     quarantined: int
+    # Of the keeper, in bytes; 0 if it is not known.
+    memory: int
+    # How often each limit has made a difference, by the name of its setting.
+    hits: dict[str, int]
 
 
 class Empty(Message, frozen=True, tag=4):

@@ -62,7 +62,7 @@ __all__ = [
 
 # Raised with every change of this file: keeper and workers of different versions refuse each
 # other instead of guessing.
-VERSION = 2
+VERSION = 3
 
 
 # --- actions: what a listener asked for; they travel inside Ack, Act and Handover ---------------
@@ -187,6 +187,9 @@ class Handover(Struct, frozen=True, array_like=True, tag=4):
     leftover: bytes
     actions: list[Action]
     lost: bool
+    # The client's address, as far as it is known, for limits; and its Sec-WebSocket-Extensions.
+    address: str
+    extensions: bytes
 
 
 class Listen(Struct, frozen=True, array_like=True, tag=6):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from holdfast.core.ports import About
 from holdfast.framing.handshake import websocket_key
@@ -26,13 +26,36 @@ if TYPE_CHECKING:
     from holdfast.wire.messages import Action
     from holdfast.worker.stream_link import StreamLink
 
-__all__ = ["HandoverLink", "make_record"]
+__all__ = ["HandoverLink", "SocketTaker", "make_record"]
 
 SERIAL_BYTES = 8
 
 
+class SocketTaker(Protocol):
+    """Takes upgraded sockets for the keeper, wherever that is."""
+
+    async def give_descriptor(self, serial: int, fd: int) -> None:
+        """Send a copy of `fd`; the caller's own stays open.
+
+        Raises:
+            HandoverUnavailable: the keeper is not there.
+        """
+
+    def announce(
+        self,
+        upgrade: Upgrade,
+        outbox: Outbox,
+        request_headers: Sequence[tuple[bytes, bytes]],
+        leftover: bytes,
+        *,
+        address: str,
+        lost: bool,
+    ) -> None:
+        """Send the record that goes with the descriptor, or without one if the client is lost."""
+
+
 class HandoverLink:
-    """The worker's end of the handover link."""
+    """The worker's end of the handover link: `SocketTaker` over a socket."""
 
     def __init__(
         self, fd: int, stream: StreamLink, leaving: list[Action], loop: asyncio.AbstractEventLoop
@@ -50,11 +73,6 @@ class HandoverLink:
             self._socket = _open(fd)
 
     async def give_descriptor(self, serial: int, fd: int) -> None:
-        """Send a copy of `fd`; the caller's own stays open.
-
-        Raises:
-            HandoverUnavailable: the keeper is not there.
-        """
         packet = serial.to_bytes(SERIAL_BYTES, "big")
         async with self._turn:
             while True:
@@ -74,12 +92,19 @@ class HandoverLink:
         request_headers: Sequence[tuple[bytes, bytes]],
         leftover: bytes,
         *,
+        address: str,
         lost: bool,
     ) -> None:
-        """Send the record that goes with the descriptor."""
-        self._stream.send(
-            make_record(upgrade, outbox, request_headers, leftover, self._leaving, lost=lost)
+        record = make_record(
+            upgrade,
+            outbox,
+            request_headers,
+            leftover,
+            self._leaving,
+            address=address,
+            lost=lost,
         )
+        self._stream.send(record)
 
     async def _writable(self) -> None:
         ready: asyncio.Future[None] = self._loop.create_future()
@@ -98,6 +123,7 @@ def make_record(
     leftover: bytes,
     leaving: list[Action],
     *,
+    address: str,
     lost: bool,
 ) -> Handover:
     """Seal the outbox and return what the keeper must know of an upgrade."""
@@ -114,6 +140,8 @@ def make_record(
         leftover=leftover,
         actions=outbox.seal(leaving),
         lost=lost,
+        address=address,
+        extensions=b",".join(v for k, v in request_headers if k == b"sec-websocket-extensions"),
     )
 
 

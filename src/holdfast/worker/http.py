@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from holdfast.core.ports import Outbox
     from holdfast.core.request_events import Upgrade
     from holdfast.hosts.asgi import HttpSide
-    from holdfast.worker.handover import HandoverLink
+    from holdfast.worker.handover import SocketTaker
 
 __all__ = ["HttpServer"]
 
@@ -61,7 +61,7 @@ class HttpServer:
     def __init__(
         self,
         side: HttpSide,
-        handover: HandoverLink,
+        handover: SocketTaker,
         *,
         keep_alive: float,
         drain_timeout: float,
@@ -140,7 +140,7 @@ class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol; a handshake request gets a `SocketGiver` in its scope."""
 
     def __init__(
-        self, handover: HandoverLink, server: HttpServer, *args: object, **kwargs: object
+        self, handover: SocketTaker, server: HttpServer, *args: object, **kwargs: object
     ) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._handover = handover
@@ -207,7 +207,7 @@ class HttpProtocol(HttpToolsProtocol):
 class Giver:
     """The socket of one handshake request; `hosts/asgi.py:SocketGiver`."""
 
-    def __init__(self, protocol: HttpProtocol, handover: HandoverLink) -> None:
+    def __init__(self, protocol: HttpProtocol, handover: SocketTaker) -> None:
         self._protocol = protocol
         self._handover = handover
         self._leftover = b""
@@ -229,7 +229,15 @@ class Giver:
             descriptor = transport.get_extra_info("socket").fileno()
             await self._handover.give_descriptor(upgrade.connection.serial, descriptor)
         headers = protocol.scope["headers"]
-        self._handover.announce(upgrade, outbox, list(headers), self._leftover, lost=is_lost)
+        client = protocol.scope["client"]
+        self._handover.announce(
+            upgrade,
+            outbox,
+            list(headers),
+            self._leftover,
+            address=client[0] if client else "",
+            lost=is_lost,
+        )
         # To uvicorn the request ends as if its client had left; the keeper's copy of the socket
         # keeps the TCP connection open.
         protocol.cycle.disconnected = True

@@ -19,61 +19,62 @@ from holdfast.config import WorkerSettings, from_json
 from holdfast.core.events import ShutdownEvent
 from holdfast.core.outbox import current_outbox
 from holdfast.hosts.asgi import HttpSide
-from holdfast.links.control import ControlLink
 from holdfast.links.lifeline import die_with, keep_from_children
 from holdfast.wire import control
-from holdfast.wire import messages as wire
-from holdfast.worker.handover import HandoverLink
+from holdfast.worker.ends import InheritedEnds
 from holdfast.worker.host import WorkerHost
 from holdfast.worker.http import HttpServer
-from holdfast.worker.inbox import Inbox
 from holdfast.worker.loader import ApplicationError, load, run_event, start
 from holdfast.worker.monitor import Monitor, Thresholds
-from holdfast.worker.stream_link import StreamLink
+from holdfast.worker.websocket_side import WebSocketSide
 
 if TYPE_CHECKING:
     from holdfast.core.scope import ServiceWorker
+    from holdfast.worker.ends import Ends
     from holdfast.worker.monitor import Work
 
-__all__ = ["main"]
+__all__ = ["WorkerProcess", "main"]
 
 log = logging.getLogger("holdfast.worker")
-
-# A tuple: a union would be built anew for each message.
-DELIVERIES = (wire.DeliverText, wire.DeliverBinary, wire.DeliverClose)
 
 FAILED = 3  # exit status: the application could not be started
 
 
 class WorkerProcess:
-    """One worker, from its start to its exit."""
+    """One worker, from its start to its exit.
 
-    def __init__(self, settings: WorkerSettings, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        ends: of what joins it to the supervisor and the keeper.
+    """
+
+    def __init__(
+        self, settings: WorkerSettings, loop: asyncio.AbstractEventLoop, ends: Ends
+    ) -> None:
         self._settings = settings
         self._loop = loop
+        self._ends = ends
         # None: started for the last close events of a server that accepts nothing any more.
         self._listener = (
             None if settings.listen_fd < 0 else socket.socket(fileno=settings.listen_fd)
         )
-        self._control: ControlLink[control.ToWorker] = ControlLink(
-            socket.socket(fileno=settings.control_fd),
-            control.ToWorker,
-            loop,
-            on_message=self._obey,
-            on_lost=lambda: self._leave("the supervisor is gone"),
+        self._control = ends.join_supervisor(
+            self._obey, lambda: self._leave("the supervisor is gone")
         )
-        self._link = StreamLink(
-            settings.stream_fd, loop, on_messages=self._receive, on_lost=self._lose_keeper
+        self._link = ends.join_keeper(
+            lambda messages: self._side.receive(messages), self._lose_keeper
         )
         self._host = WorkerHost(settings.worker, self._link, loop)
-        self._handover = HandoverLink(settings.handover_fd, self._link, self._host.leaving, loop)
-        self._welcomed = asyncio.Event()
+        self._handover = ends.handover(self._host.leaving)
+        self._side = WebSocketSide(
+            self._host,
+            self._link,
+            loop,
+            event_timeout=settings.event_timeout,
+            on_stranger=self._leave,
+        )
         self._serve = asyncio.Event()
         self._quiesce = asyncio.Event()
         self._drain = asyncio.Event()
-        self._drained = asyncio.Event()
-        self._app: ServiceWorker | None = None
-        self._inbox: Inbox | None = None
         self._connecting: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
@@ -83,8 +84,7 @@ class WorkerProcess:
         outside = self._host.new_outbox()
         outside.seal(self._host.leaving)
         current_outbox.set(outside)
-        self._link.send(wire.Hello(wire.VERSION))
-        await self._welcomed.wait()
+        await self._side.greet()
         try:
             app = load(settings.application)
             await start(app, self._host, first=settings.first, timeout=settings.lifecycle_timeout)
@@ -95,26 +95,11 @@ class WorkerProcess:
         # objects than its default threshold, all of them gone when the turn ends.
         gc.freeze()
         gc.set_threshold(10_000, 10, 10)
-        self._app = app
         if not settings.spare:
-            self._join()
+            self._side.join(app, settings.generation)
         self._control.send(control.Ready())
         await self._serve_until_drained(app)
         return 0
-
-    def _join(self) -> None:
-        """Take deliveries and publications from now on."""
-        assert self._app is not None
-        self._inbox = Inbox(
-            self._app,
-            self._host,
-            self._link,
-            self._loop,
-            event_timeout=self._settings.event_timeout,
-        )
-        self._drained.clear()
-        self._host.attach()
-        self._link.send(wire.Ready(self._settings.generation))
 
     async def _serve_until_drained(self, app: ServiceWorker) -> None:
         settings = self._settings
@@ -124,6 +109,7 @@ class WorkerProcess:
             develop=settings.develop,
             max_body=settings.max_body,
             request_timeout=settings.request_timeout,
+            allow_origins=settings.allow_origins,
         )
         server = HttpServer(
             side,
@@ -134,8 +120,8 @@ class WorkerProcess:
         )
         await self._serve.wait()
         if not self._quiesce.is_set():
-            if self._inbox is None:
-                self._join()
+            if self._side.inbox is None:
+                self._side.join(app, settings.generation)
             assert self._listener is not None
             await server.start(self._listener)
             self._start_monitor(server)
@@ -145,9 +131,7 @@ class WorkerProcess:
         self._control.send(control.Quiet())
         await server.finish()
         await self._drain.wait()
-        # A spare that never served has nothing to be drained of.
-        if self._inbox is not None:
-            await self._drained.wait()
+        await self._side.drained()
         self._host.detach()
         await self._host.finish_works()
         try:
@@ -163,8 +147,8 @@ class WorkerProcess:
 
         def works() -> list[Work]:
             # The inbox may be another one by then: each keeper gets one.
-            assert self._inbox is not None
-            return [self._inbox, server, self._host]
+            assert self._side.inbox is not None
+            return [self._side.inbox, server, self._host]
 
         Monitor(thresholds, works, self._loop, self._control.send).start()
 
@@ -183,51 +167,16 @@ class WorkerProcess:
             self._quiesce.set()
             self._drain.set()
 
-    def _receive(self, messages: list[wire.ToWorker]) -> None:
-        deliveries: list[wire.Deliver | wire.DeliverClose] = []
-        for message in messages:
-            if isinstance(message, DELIVERIES):
-                deliveries.append(message)
-            elif isinstance(message, wire.Welcome):
-                self._greet(message)
-            elif isinstance(message, wire.Refused):
-                log.error("the keeper refused connection %#x: %s", message.serial, message.why)
-            elif isinstance(message, wire.Drained):
-                self._drained.set()
-            elif isinstance(message, wire.Probe):
-                self._link.send(wire.Alive())
-            else:
-                self._host.receive(message)
-        if deliveries:
-            assert self._inbox is not None  # It exists before this worker says that it is ready.
-            self._inbox.put_all(deliveries)
-
-    def _greet(self, welcome: wire.Welcome) -> None:
-        if welcome.version != wire.VERSION:
-            self._leave(f"the keeper speaks version {welcome.version} of the wire, this worker "
-                        f"{wire.VERSION}; restart holdfast")  # fmt: skip
-        self._host.be_named(welcome.node, welcome.key)
-        if self._inbox is not None:
-            self._join()
-        self._welcomed.set()
-
     def _lose_keeper(self, why: str) -> None:
-        """Go on with what needs no connection; the supervisor starts another keeper."""
+        """Go on; the supervisor starts another keeper."""
         log.warning("worker %d: %s", self._settings.worker, why)
-        self._host.keeper_lost()
-        if self._inbox is not None:
-            self._inbox.cut()
-        # With the keeper, all that this worker could have been drained of is gone.
-        self._drained.set()
+        self._side.lose_keeper()
 
     async def _connect(self, stream_fd: int, handover_fd: int) -> None:
-        """Another keeper is there: begin as with the first one."""
+        """Another keeper is there."""
         self._host.keeper_lost()
-        await self._handover.open(handover_fd)
-        self._link.open(stream_fd)
-        if self._inbox is not None:
-            self._inbox.cut()
-        self._link.send(wire.Hello(wire.VERSION))
+        await self._ends.join_other_keeper(stream_fd, handover_fd)
+        self._side.greet_another()
 
     def _leave(self, why: str) -> None:
         """Stop where we stand: without keeper and supervisor nothing can be finished."""
@@ -240,7 +189,7 @@ async def run(settings: WorkerSettings) -> int:
     # The terminal's Ctrl-C reaches the whole group; when to stop is the supervisor's decision.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, lambda: None)
-    return await WorkerProcess(settings, loop).run()
+    return await WorkerProcess(settings, loop, InheritedEnds(settings, loop)).run()
 
 
 def main() -> None:

@@ -1,0 +1,67 @@
+"""Which clients have been silent for so long that they must be asked whether they are there.
+
+Pure: time is a count of ticks. One timing wheel for all connections: a connection stands in the
+slot of the tick at which it is looked at next, as its descriptor's number. A look costs one
+comparison when the client has spoken since, so hearing from it costs nothing but a note of when.
+
+An entry is never taken out. A connection that closes leaves its number behind, for at most the
+ping interval; whoever looks finds no connection there, or another one that is due at another time.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["DEAD", "Keepalive"]
+
+DEAD = -1
+
+
+class Keepalive:
+    """The wheel, and when to ask.
+
+    Args:
+        interval: seconds of silence after which a client is pinged; 0 for never.
+        timeout: seconds that it may take to answer.
+        tick: seconds between two calls of `turn`.
+    """
+
+    def __init__(self, *, interval: float, timeout: float, tick: float) -> None:
+        self.now = 0
+        """The current tick. Note it when a client is heard."""
+        self._interval = ceil(interval / tick)
+        self._timeout = ceil(timeout / tick)
+        self._slots: dict[int, list[int]] = {}
+
+    def put(self, fd: int, due: int) -> None:
+        """Have `fd` looked at in tick `due`."""
+        slot = self._slots.get(due)
+        if slot is None:
+            self._slots[due] = [fd]
+        else:
+            slot.append(fd)
+
+    def first_look(self) -> int:
+        """Return when to look at a new connection, or 0 for never."""
+        return self.now + self._interval if self._interval else 0
+
+    def turn(self) -> Iterable[int]:
+        """One more tick: return the descriptors to look at."""
+        self.now += 1
+        return self._slots.pop(self.now, ())
+
+    def judge(self, heard: int) -> tuple[bool, int]:
+        """Return whether to ping a client, last heard in tick `heard`, and when to look again.
+
+        DEAD instead of a tick says that it was asked and has not answered in time.
+        """
+        silence = self.now - heard
+        if silence < self._interval:
+            return False, heard + self._interval
+        if silence < self._interval + self._timeout:
+            return True, heard + self._interval + self._timeout
+        return False, DEAD

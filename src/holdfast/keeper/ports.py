@@ -1,0 +1,69 @@
+"""What the switchboard joins: worker links and clients' sockets, whatever they are made of.
+
+In the keeper process they are descriptors (`keeper/worker_links.py`, `keeper/sockets.py`); where
+keeper and worker share a process, or the sockets belong to somebody else, they are not (`direct/`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import msgspec
+
+    from holdfast.keeper.connection import Connection
+    from holdfast.keeper.worker import Worker
+    from holdfast.wire import messages as wire
+
+__all__ = ["ClientSockets", "KeeperLink"]
+
+
+class KeeperLink(Protocol):
+    """The keeper's end of what joins it to one worker."""
+
+    worker: int
+    ready: Worker | None
+    """What the ledger knows it as, once its application is loaded; set by the switchboard."""
+    is_open: bool
+
+    @property
+    def has_output(self) -> bool: ...
+    def send(self, message: msgspec.Struct) -> None:
+        """Have the message sent with the end of this turn."""
+
+    def send_all(self, messages: Sequence[msgspec.Struct]) -> None: ...
+    def send_if_room(self, publication: wire.Publication) -> None:
+        """Like `send`, but drop it if the worker does not keep up."""
+
+    def flush(self) -> None:
+        """Send what the turn produced."""
+
+    def take_descriptor(self, serial: int) -> int | None:
+        """Return the descriptor that came for `serial`, or None if the worker sent none."""
+
+    def cut(self) -> None:
+        """Nothing more comes from this worker."""
+
+
+class ClientSockets(Protocol):
+    """All clients' sockets. Commands of the ledger; what they produce leaves with `flush`."""
+
+    def adopt(
+        self,
+        fd: int,
+        connection: Connection,
+        response: bytes,
+        leftover: bytes,
+        *,
+        guest: str,
+        bits: int,
+    ) -> None: ...
+    def write(self, connection: Connection, data: str | bytes) -> None: ...
+    def write_many(self, connections: Sequence[Connection], data: str | bytes) -> None: ...
+    def close(self, connection: Connection, code: int, reason: str) -> None: ...
+    def pause_reading(self, connection: Connection) -> None: ...
+    def resume_reading(self, connection: Connection) -> None: ...
+    def flush(self) -> None: ...
+    def tick(self, now: float) -> None: ...

@@ -1,0 +1,78 @@
+"""One client's descriptor.
+
+Shell. Private. The record that `keeper/sockets.py` works on: small, since an idle connection is
+one of these and one `keeper/connection.py:Connection`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from holdfast.keeper.poller import READABLE, WRITABLE
+
+if TYPE_CHECKING:
+    from holdfast.framing.decoder import Decoder
+    from holdfast.keeper.connection import Connection
+    from holdfast.keeper.sockets import Sockets
+
+__all__ = ["CLOSING", "FINISHING", "GONE", "LINGERING", "OPEN", "Socket", "Stage"]
+
+
+class Stage(IntEnum):
+    """How far a socket is from its end."""
+
+    OPEN = 0
+    CLOSING = 1  # our close frame is out; waiting for the peer's
+    FINISHING = 2  # nothing is read any more; closes when the last byte is written
+    LINGERING = 3  # we have shut down writing; the peer's last bytes are thrown away
+    GONE = 4
+
+
+# Looked up once: a member of an enum costs more than a name, and these are asked for per message.
+OPEN, CLOSING, FINISHING, LINGERING, GONE = Stage
+
+
+class Socket:
+    """One client's descriptor."""
+
+    __slots__ = (
+        "bits",
+        "connection",
+        "decoder",
+        "due",
+        "fd",
+        "guest",
+        "heard",
+        "outbound",
+        "owner",
+        "stage",
+    )
+
+    def __init__(self, fd: int, connection: Connection, owner: Sockets, guest: str) -> None:
+        self.fd = fd
+        self.connection = connection
+        self.owner = owner
+        # The window for compressed messages (RFC 7692), 0 for none; so for the decoder's kind.
+        self.bits = 0
+        # What `keeper/admission.py` wants back.
+        self.guest = guest
+        self.stage: Stage = OPEN
+        # Ticks: when the client was heard last, and when to look whether it still is.
+        self.heard = self.due = 0
+        # Only while a frame or a fragmented message is incomplete.
+        self.decoder: Decoder | None = None
+        # What this turn produced, or what the kernel did not take yet.
+        self.outbound: bytes | list[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Socket fd {self.fd} {self.stage.name.lower()} {self.connection!r}>"
+
+    def on_ready(self, events: int) -> None:
+        if events == READABLE:
+            self.owner.read(self)
+            return
+        if events & WRITABLE:
+            self.owner.resume_writing(self)
+        if events & ~WRITABLE:
+            self.owner.read(self)

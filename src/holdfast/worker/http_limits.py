@@ -1,0 +1,200 @@
+"""How much a client may ask of the worker's HTTP side, for how long, and what it gets for more.
+
+Pure: no clock, no socket. `worker/http_protocol.py` counts and refuses; `worker/http_sweep.py` looks
+at all connections about once a second, so that no connection and no request has a timer of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields
+from enum import Enum
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+from holdfast.core.http_errors import reason_phrase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from holdfast.config import HttpLimits
+
+__all__ = [
+    "BAD_REQUEST",
+    "BODY_TIMEOUT",
+    "FIELDS_TOO_LARGE",
+    "HEADER_TIMEOUT",
+    "LINGER",
+    "MAX_PIPELINED",
+    "OVERLOADED",
+    "TARGET_TOO_LONG",
+    "UNKNOWN_CODING",
+    "HttpCounts",
+    "Phase",
+    "Refusal",
+    "Vigil",
+    "framing_excess",
+    "seconds",
+]
+
+# How long a client that was refused may go on sending, so that it reads why: to close at once would
+# reset the connection under the answer (RFC 9112 section 9.6). nginx takes 5 s, Exchange 2 s too.
+LINGER = 2.0  # seconds
+
+# Requests that may wait on one connection for the answer of an earlier one. Hardly any client
+# sends more than one (RFC 9112 section 9.3.2); benchmarks send 16 or 64. Without a limit a client
+# that never reads can have any number parsed and kept.
+MAX_PIPELINED = 100
+
+# A chunked body may consist of more framing than data: extensions and trailers are read and
+# dropped. So much framing is free for each byte of data, and for the rest there is a limit. Go
+# does the same (CVE-2023-39326), with 2 bytes and 16 more per chunk; chunks of 1 byte have 5.
+FREE_FRAMING = 16  # bytes
+
+
+class Phase(Enum):
+    """What a connection is doing, as far as time is concerned."""
+
+    IDLE = "idle"
+    """Between two requests."""
+
+    HEAD = "head"
+    """It was opened, or has begun a request, and the head is not complete."""
+
+    BODY = "body"
+    """The body of its request is not complete, and somebody would read it."""
+
+    WRITING = "writing"
+    """It was sent something that it has not taken yet."""
+
+    LINGERING = "lingering"
+    """It was refused, and may read why."""
+
+    BUSY = "busy"
+    """It waits for this server."""
+
+
+def seconds(limits: HttpLimits, phase: Phase) -> float:
+    """Return how long a phase may last without progress; infinity for ever."""
+    match phase:
+        case Phase.IDLE:
+            return limits.keep_alive
+        case Phase.HEAD | Phase.BODY:
+            return limits.header_timeout or inf
+        case Phase.WRITING:
+            return limits.write_timeout or inf
+        case Phase.LINGERING:
+            return LINGER
+        case Phase.BUSY:
+            # How long listeners may take is the request timeout: hosts/deadlines.py.
+            return inf
+
+
+class Vigil:
+    """Since when nothing has moved on one connection."""
+
+    __slots__ = ("_phase", "_progress", "_since")
+
+    def __init__(self) -> None:
+        self._phase: Phase | None = None
+        self._progress: object = None
+        self._since = 0.0
+
+    def look(self, phase: Phase, progress: object, now: float) -> float:
+        """Return for how many seconds both have been as they are.
+
+        Args:
+            progress: anything that is another thing when something has moved.
+            now: seconds, of a clock that does not go back.
+        """
+        if phase is not self._phase or progress != self._progress:
+            self._phase, self._progress, self._since = phase, progress, now
+        return now - self._since
+
+
+@dataclass(slots=True)
+class HttpCounts:
+    """What a worker has refused and given up since it started."""
+
+    bad_requests: int = 0
+    """Malformed, or to be read in two ways: 400, 501."""
+
+    header_timeouts: int = 0
+    """A head that was begun and not completed in time: 408."""
+
+    body_timeouts: int = 0
+    """A body that did not go on: 408, or the connection was closed."""
+
+    write_timeouts: int = 0
+    """A client that did not take what it was sent: the connection was closed."""
+
+    too_large: int = 0
+    """A body, a target, or header fields: 413, 414, 431."""
+
+    overloaded: int = 0
+    """More at once than `--limit-concurrency`, or than one connection may: 503."""
+
+    def count(self, name: str) -> None:
+        setattr(self, name, getattr(self, name) + 1)
+
+    def since(self, earlier: tuple[int, ...]) -> str:
+        """Return what was counted since `earlier` in words; nothing, if nothing was.
+
+        Args:
+            earlier: from `dataclasses.astuple`; empty for the beginning.
+        """
+        names = [field.name for field in fields(self)]
+        now = astuple(self)
+        pairs = zip(names, now, earlier or (0,) * len(now), strict=True)
+        return ", ".join(f"{name} {new - old}" for name, new, old in pairs if new != old)
+
+
+class Refusal(NamedTuple):
+    """An answer that the server writes itself, the last one on its connection."""
+
+    status: int
+    counter: str  # of HttpCounts
+    why: str  # for the log: never what a client sent
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def because(self, why: str) -> Refusal:
+        return self._replace(why=why)
+
+    def encode(
+        self, server_headers: Iterable[tuple[bytes, bytes]], *, with_body: bool = True
+    ) -> bytes:
+        """Return the response. It says nothing that the status does not say.
+
+        Args:
+            with_body: False for the answer to HEAD, whose Content-Length is that of GET.
+        """
+        phrase = reason_phrase(self.status).encode()
+        lines = [
+            b"HTTP/1.1 %d %s" % (self.status, phrase),
+            *(b"%s: %s" % field for field in server_headers),
+            b"content-type: text/plain; charset=utf-8",
+            b"content-length: %d" % len(phrase),
+            *(b"%s: %s" % field for field in self.headers),
+            b"connection: close",
+        ]
+        return b"\r\n".join(lines) + b"\r\n\r\n" + (phrase if with_body else b"")
+
+
+BAD_REQUEST = Refusal(400, "bad_requests", "malformed")
+# RFC 9112 section 6.1.
+UNKNOWN_CODING = Refusal(501, "bad_requests", "a transfer coding other than chunked")
+HEADER_TIMEOUT = Refusal(408, "header_timeouts", "the head of a request did not come in time")
+BODY_TIMEOUT = Refusal(408, "body_timeouts", "the body of a request did not go on")
+TARGET_TOO_LONG = Refusal(414, "too_large", "the target is too long")
+FIELDS_TOO_LARGE = Refusal(431, "too_large", "the header fields are too large")
+OVERLOADED = Refusal(503, "overloaded", "too many requests at once", ((b"retry-after", b"1"),))
+
+
+def framing_excess(excess: int, size: int, body: int) -> int:
+    """Return how much framing of a body has come that its data does not pay for.
+
+    Args:
+        excess: the result so far, 0 at first.
+        size: bytes that came.
+        body: bytes of data among them.
+    """
+    return max(0, excess + size - body - FREE_FRAMING * body)

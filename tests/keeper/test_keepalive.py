@@ -1,0 +1,99 @@
+"""I-5.6: who is silent is asked, and given up if there is no answer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.keeper.keepalive import DEAD, Keepalive
+
+FD = 7
+
+
+def keepalive(interval: float = 10.0, timeout: float = 5.0, tick: float = 1.0) -> Keepalive:
+    return Keepalive(interval=interval, timeout=timeout, tick=tick)
+
+
+def turn(wheel: Keepalive, times: int) -> list[int]:
+    return [fd for _ in range(times) for fd in wheel.turn()]
+
+
+def test_time_is_a_count_of_ticks() -> None:
+    wheel = keepalive()
+    assert wheel.now == 0
+    turn(wheel, 3)
+    assert wheel.now == 3
+
+
+def test_a_new_connection_is_looked_at_after_the_interval() -> None:
+    wheel = keepalive()
+    wheel.put(FD, wheel.first_look())
+    assert turn(wheel, 9) == []
+    assert turn(wheel, 1) == [FD]
+    assert turn(wheel, 100) == []
+
+
+def test_many_may_be_due_in_one_tick() -> None:
+    wheel = keepalive()
+    for fd in (3, 4, 5):
+        wheel.put(fd, 2)
+    assert list(turn(wheel, 2)) == [3, 4, 5]
+
+
+def test_without_an_interval_nobody_is_looked_at() -> None:
+    assert keepalive(interval=0).first_look() == 0
+
+
+@pytest.mark.parametrize(("seconds", "ticks"), [(1.0, 4), (1.1, 5), (0.01, 1)])
+def test_an_interval_is_never_shorter_than_it_should_be(seconds: float, ticks: int) -> None:
+    assert keepalive(interval=seconds, tick=0.25).first_look() == ticks
+
+
+def test_a_client_that_was_heard_since_is_left_alone() -> None:
+    wheel = keepalive()
+    turn(wheel, 10)
+    assert wheel.judge(heard=4) == (False, 14)
+
+
+def test_a_silent_client_is_pinged_and_looked_at_when_its_time_is_up() -> None:
+    wheel = keepalive()
+    turn(wheel, 10)
+    assert wheel.judge(heard=0) == (True, 15)
+
+
+def test_a_client_that_has_answered_is_looked_at_an_interval_after_its_answer() -> None:
+    wheel = keepalive()
+    turn(wheel, 15)
+    assert wheel.judge(heard=11) == (False, 21)
+
+
+def test_a_client_that_has_not_answered_is_dead() -> None:
+    wheel = keepalive()
+    turn(wheel, 15)
+    assert wheel.judge(heard=0) == (False, DEAD)
+
+
+@given(
+    heard=st.lists(st.integers(1, 200), max_size=20),
+    interval=st.integers(1, 30),
+    timeout=st.integers(1, 20),
+)
+def test_who_speaks_often_enough_lives_and_who_does_not_is_found_out_in_time(
+    heard: list[int], interval: int, timeout: int
+) -> None:
+    wheel = keepalive(interval=interval, timeout=timeout)
+    wheel.put(FD, wheel.first_look())
+    last, end = 0, 300
+    for now in range(1, end):
+        looks = list(wheel.turn())
+        if now in heard:
+            last = now
+        assert now - last <= interval + timeout, "a dead client was not found out"
+        for fd in looks:
+            _, due = wheel.judge(last)
+            if due == DEAD:
+                assert now - last == interval + timeout, "it had time left"
+                return
+            assert due > now
+            wheel.put(fd, due)
