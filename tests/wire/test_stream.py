@@ -201,3 +201,15 @@ def test_a_message_that_is_too_long_by_itself_is_not_sent(monkeypatch: pytest.Mo
     monkeypatch.setattr(stream, "MAX_BATCH", 20)
     with pytest.raises(BrokenWire, match="a message of 28 bytes is over the limit of 20"):
         encode([wire.Hello(1), wire.Act([wire.SendText(7, "x" * 20)])])
+
+
+def test_what_is_missing_of_a_batch_is_known() -> None:
+    reader: BatchReader[Any] = BatchReader(wire.ToWorker)
+    batch = bytes(BatchEncoder().encode([wire.Drained()]))
+    assert reader.missing == 0
+    reader.receive(batch[:2])
+    assert reader.missing == 2  # of the length
+    reader.receive(batch[2:5])
+    assert reader.missing == len(batch) - 5
+    assert reader.receive(batch[5:]) == [wire.Drained()]
+    assert reader.missing == 0

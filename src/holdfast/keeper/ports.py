@@ -43,6 +43,9 @@ class KeeperLink(Protocol):
     def take_descriptor(self, serial: int) -> int | None:
         """Return the descriptor that came for `serial`, or None if the worker sent none."""
 
+    def is_stuck(self, now: float, patience: float) -> bool:
+        """Tell whether a batch has been coming for `patience` seconds, and nothing more of it."""
+
     def cut(self) -> None:
         """Nothing more comes from this worker."""
 

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from holdfast.config import KeeperSettings, from_json
 from holdfast.keeper.sockets import TICK
@@ -23,7 +24,10 @@ from holdfast.links.control import ControlLink
 from holdfast.links.lifeline import die_with, keep_from_children
 from holdfast.wire import control
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from holdfast.config import KeeperLimits
+
+__all__ = ["KEY_BYTES", "NODE_BYTES", "allow_descriptors", "main"]
 
 log = logging.getLogger("holdfast.keeper")
 
@@ -39,11 +43,14 @@ class Keeper:
 
     def __init__(self, settings: KeeperSettings) -> None:
         # Without a data directory a node is as old as its keeper, and so are the ids it made.
-        limits = settings.limits
-        if not limits.max_connections:
-            limits = replace(limits, max_connections=max(_descriptors() - RESERVE, 1))
         node, key = secrets.token_bytes(NODE_BYTES), secrets.token_bytes(KEY_BYTES)
-        self._switchboard = Switchboard(limits, node, key, self._report)
+        self._switchboard = Switchboard(
+            allow_descriptors(settings.limits),
+            node,
+            key,
+            self._report,
+            patience=settings.event_timeout,
+        )
         poller = self._switchboard.poller
         self._control: ControlLink[control.ToKeeper] = ControlLink(
             socket.socket(fileno=settings.control_fd),
@@ -76,11 +83,18 @@ class Keeper:
             self._report(switchboard.status())
 
 
-def _descriptors() -> int:
-    """Allow this process as many descriptors as it may have; return how many."""
+def allow_descriptors(limits: KeeperLimits) -> KeeperLimits:
+    """Return limits that say how many connections there may be.
+
+    If they do not yet, this process is allowed as many descriptors as it may have, and connections
+    get all that are not needed otherwise.
+    """
+    if limits.max_connections:
+        return limits
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most if most != resource.RLIM_INFINITY else sys.maxsize
+    descriptors = most if most != resource.RLIM_INFINITY else sys.maxsize
+    return replace(limits, max_connections=max(descriptors - RESERVE, 1))
 
 
 def main() -> None:

@@ -56,6 +56,7 @@ class Switchboard:
         node: 5 bytes that name this keeper in connection ids.
         key: secret for connection ids.
         report: sends a message to the supervisor.
+        patience: seconds that a worker may take to write a batch that it has begun; 0 for ever.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class Switchboard:
         node: bytes,
         key: bytes,
         report: Callable[[control.FromKeeper], None],
+        patience: float = 60.0,
     ) -> None:
+        self._patience = patience
         self._welcome = wire.Welcome(wire.VERSION, node, key)
         self._report = report
         self._links: dict[int, KeeperLink] = {}
@@ -135,6 +138,11 @@ class Switchboard:
     def close_all(self, code: int, reason: str) -> None:
         self._ledger.close_all(code, reason)
 
+    def discount_memory(self) -> None:
+        """For direct mode: what the process takes so far is not for connections."""
+        if self._memory.limit:
+            self._memory.limit += self._memory.resident()
+
     def status(self) -> control.KeeperStatus:
         counts = self._ledger.counts
         return control.KeeperStatus(
@@ -156,6 +164,10 @@ class Switchboard:
         """To be called a few times a second."""
         self._ledger.tick()
         self._sockets.tick(now)
+        for link in list(self._links.values()):
+            if self._patience and link.is_stuck(now, self._patience):
+                why = f"it has not ended what it began to say {self._patience:g} s ago"
+                self._drop_worker(do.DropWorker(link.worker, why))
         self._watch_memory()
         self._log_refusals()
 

@@ -68,6 +68,8 @@ class WorkerLink:
         self._unsent = bytearray()
         # Publications that were dropped and not told of yet.
         self._lost = 0
+        # Of the batch that is coming, and since when so much.
+        self._missing, self._missing_since = 0, 0.0
         self.is_open = True
         os.set_blocking(stream_fd, False)
         poller.watch(stream_fd, self)
@@ -124,6 +126,17 @@ class WorkerLink:
                 return fds[0]
             # Its record never came: the worker gave up on it after sending.
             os.close(fds[0])
+
+    def is_stuck(self, now: float, patience: float) -> bool:
+        """Tell whether a batch has been coming for `patience` seconds, and nothing more of it.
+
+        To be asked again and again. A worker writes a batch in one go: if it does not go on, its
+        loop stands, or it has lost count. What is missing would be taken from what comes later.
+        """
+        missing = self._reader.missing
+        if missing != self._missing:
+            self._missing, self._missing_since = missing, now
+        return missing > 0 and now - self._missing_since >= patience
 
     def on_ready(self, events: int) -> None:
         if events & WRITABLE:

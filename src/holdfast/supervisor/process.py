@@ -220,7 +220,11 @@ class Supervisor:
 
     def _start_keeper(self) -> KeeperProcess:
         return start_keeper(
-            KeeperSettings(control_fd=-1, limits=self._settings.keeper),
+            KeeperSettings(
+                control_fd=-1,
+                event_timeout=self._settings.event_timeout,
+                limits=self._settings.keeper,
+            ),
             self._loop,
             self._hear_keeper,
         )
@@ -285,6 +289,7 @@ class Supervisor:
                 max_body=settings.max_body,
                 allow_origins=settings.allow_origins,
                 forwarded_allow_ips=settings.forwarded_allow_ips,
+                http=settings.http,
             ),
             self._loop,
             self._keeper,

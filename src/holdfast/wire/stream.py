@@ -61,6 +61,11 @@ class BatchReader(Generic[T]):
         self._partial = bytearray()
         self._wanted = _HEADER
 
+    @property
+    def missing(self) -> int:
+        """Bytes that the batch wants which has begun to come; 0 between batches."""
+        return self._wanted - len(self._partial) if self._partial else 0
+
     def receive(self, data: bytes) -> list[T]:
         """Return the messages of all batches that `data` completes.
 
