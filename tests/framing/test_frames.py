@@ -11,6 +11,7 @@ from holdfast.framing.frames import (
     Pong,
     Violation,
     encode_close,
+    encode_frame,
     encode_message,
     encode_ping,
     encode_pong,
@@ -85,6 +86,22 @@ def test_the_length_of_a_text_message_takes_its_shortest_form(length: int, head:
 def test_a_text_that_utf8_cannot_carry_is_an_error() -> None:
     with pytest.raises(UnicodeEncodeError):
         encode_message("\ud800")
+
+
+@pytest.mark.parametrize(
+    ("length", "head"),
+    [
+        (0, "c1 00"),
+        (125, "c1 7d"),
+        (126, "c1 7e 00 7e"),
+        (65535, "c1 7e ff ff"),
+        (65536, "c1 7f 00 00 00 00 00 01 00 00"),
+    ],
+)
+def test_a_frame_of_any_first_byte_has_its_length_in_the_shortest_form(
+    length: int, head: str
+) -> None:
+    assert encode_frame(0xC1, bytes(length)) == bytes.fromhex(head) + bytes(length)
 
 
 def test_a_ping_has_an_empty_payload_unless_told_otherwise() -> None:

@@ -205,3 +205,25 @@ def test_a_subprotocol_that_is_not_a_token_is_an_error(subprotocol: str) -> None
 def test_a_header_that_belongs_to_the_handshake_is_an_error(name: bytes) -> None:
     with pytest.raises(ValueError, match="belongs to the handshake"):
         encode_response(KEY, subprotocol=None, headers=[(name, b"x")])
+
+
+def test_the_response_names_the_extensions_agreed_on_before_the_other_headers() -> None:
+    response = encode_response(
+        KEY, subprotocol="chat", headers=[(b"x-a", b"1")], extensions=b"permessage-deflate; a"
+    )
+    assert response == (
+        b"HTTP/1.1 101 Switching Protocols\r\n"
+        b"Upgrade: websocket\r\n"
+        b"Connection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n"
+        b"Sec-WebSocket-Protocol: chat\r\n"
+        b"Sec-WebSocket-Extensions: permessage-deflate; a\r\n"
+        b"x-a: 1\r\n\r\n"
+    )
+
+
+@pytest.mark.parametrize("extensions", [b"a\r\nx: y", b"a\nb", b"a\0"])
+def test_extensions_that_would_end_their_line_are_an_error(extensions: bytes) -> None:
+    # I-5.9: CR, LF and NUL are rejected everywhere.
+    with pytest.raises(ValueError, match="control character"):
+        encode_response(KEY, subprotocol=None, headers=[], extensions=extensions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import zlib
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -35,8 +36,6 @@ def inflated(*pieces: bytes, limit: int = LIMIT) -> Outcome:
                     return bytes(inflater.plain), 1009
         inflater.finish()
     except InflateError as error:
-        assert 0 < len(error.violation.reason.encode()) <= 123
-        assert str(error) == error.violation.reason
         return bytes(inflater.plain), error.violation.code
     return bytes(inflater.plain), None
 
@@ -132,6 +131,19 @@ def test_a_fault_is_found_behind_several_steps() -> None:
     assert inflated(data) == inflated(*one_by_one(data)) == (good, 1007)
 
 
+@pytest.mark.parametrize("data", [b"\x07", b"\x00\x05", b"\x03\x00" * (MAX_FINAL_BLOCKS + 2)])
+def test_the_error_carries_a_violation_whose_reason_fits_into_a_close_frame(data: bytes) -> None:
+    def read() -> None:
+        inflater = Inflater(LIMIT)
+        list(inflater.inflate(data))
+        inflater.finish()
+
+    with pytest.raises(InflateError) as caught:
+        read()
+    assert 0 < len(caught.value.violation.reason.encode()) <= 123
+    assert str(caught.value) == caught.value.violation.reason
+
+
 def test_a_message_has_only_so_many_final_blocks() -> None:
     # Each takes zlib some µs, and the client two bytes: half a million would fit into 1 MiB.
     assert inflated(b"\x03\x00" * (MAX_FINAL_BLOCKS + 1)) == (b"", None)
@@ -165,11 +177,10 @@ def test_nothing_more_is_taken_behind_the_limit_even_if_nobody_looks() -> None:
 
 
 def test_a_message_grows_by_one_step_at_a_time() -> None:
-    inflater, sizes = Inflater(LIMIT), [0]
-    for _ in inflater.inflate(deflated(bytes(LIMIT))):
-        sizes.append(len(inflater.plain))
+    inflater = Inflater(LIMIT)
+    sizes = [len(inflater.plain) for _ in inflater.inflate(deflated(bytes(LIMIT)))]
     assert sizes[-1] == LIMIT
-    assert max(after - before for before, after in zip(sizes, sizes[1:], strict=False)) == STEP
+    assert max(after - before for before, after in pairwise([0, *sizes])) == STEP
 
 
 def test_a_bomb_costs_no_more_memory_than_the_limit_and_two_steps() -> None:

@@ -9,6 +9,7 @@ a socket, a clock or an event loop, or imports another room.
     inflate.py     the decoder's hand for what comes compressed
     deflate.py     what is agreed about compression, and messages → compressed frames
     handshake.py   the opening handshake
+    origin.py      which pages may open a connection
 
 Doors: this room imports none. `keeper` and `hosts` come in. The one third-party thing in it is the
 masking function of `websockets`, in C: XOR in pure Python is 10 times slower on 64 bytes and 100

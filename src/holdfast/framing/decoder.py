@@ -45,7 +45,7 @@ from holdfast.framing.frames import (
     Violation,
     is_receivable_close_code,
 )
-from holdfast.framing.inflate import InflateError, Inflater, inflate_whole
+from holdfast.framing.inflate import STATE_SIZE, InflateError, Inflater, inflate_whole
 
 try:
     from websockets.speedups import apply_mask
@@ -119,13 +119,18 @@ class Decoder:
 
     @property
     def buffered(self) -> int:
-        """Bytes kept of what is not complete yet: of a frame's beginning, and of a message."""
-        return len(self._kept) + (0 if self._message is None else len(self._message.payload))
+        """Bytes kept of what is not complete yet: of a frame's beginning, and of a message.
+
+        In a compressed message what zlib keeps counts too: with a few bytes of it, it is the most.
+        """
+        return len(self._kept) + (0 if self._message is None else self._message.size)
 
     def receive(self, data: bytes) -> list[Event]:
         """Return the events that these bytes complete, in order; never raise, whatever they are.
 
-        A Close or a Violation is the last event ever.
+        A Close or a Violation is the last event ever. With `deflates`, messages may come out that
+        are a thousand times as long, all together, as the bytes that went in: whoever has to stop
+        in between passes on less at a time.
         """
         if self._kept:
             data = self._kept + data
@@ -270,6 +275,11 @@ class _Message:
         self.remaining = length
 
     @property
+    def size(self) -> int:
+        """Memory that it takes so far, in bytes."""
+        return len(self.payload)
+
+    @property
     def is_whole(self) -> bool:
         return self._is_last_frame and not self.remaining
 
@@ -319,6 +329,10 @@ class _CompressedMessage(_Message):
         self._max_message = max_message
         self._inflater = Inflater(max_message)
         self.payload = self._inflater.plain
+
+    @property
+    def size(self) -> int:
+        return len(self.payload) + STATE_SIZE
 
     def _take(self, piece: bytes) -> Violation | None:
         # Judged after each step, so that the first fault counts, wherever the stream was cut.

@@ -71,7 +71,7 @@ _PARAMETER = re.compile(
 )
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 
-# Compared as they are, as `websockets`, `ws` and Chrome do: neither RFC calls extension names
+# Compared as they are, as `websockets` and `ws` do: neither RFC calls extension names
 # case-insensitive, and a client that finds another name in the answer fails the connection.
 _NAME: Final = b"permessage-deflate"
 _SERVER_BITS: Final = b"server_max_window_bits"
@@ -159,9 +159,8 @@ def encode(data: str | bytes, bits: int, threshold: int = DEFAULT_THRESHOLD) -> 
 
     `bits` are the `server_bits` of the connection's agreement, 0 for a connection without one.
     `threshold` is the size in bytes below which compression is not tried. The frame depends on
-    nothing else, so that a message for many connections needs one call for each number of bits:
-
-        frames = {bits: encode(data, bits) for bits in {each.bits for each in connections}}
+    nothing else: whoever writes a message to many connections needs one call for each number of
+    bits among them, not for each of them.
 
     Raises UnicodeEncodeError, which is a ValueError, for text that UTF-8 cannot carry, and
     ValueError for a number of bits that is neither 0 nor 9 to 15 if it comes to compression.

@@ -23,7 +23,7 @@ from holdfast.framing.frames import Violation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAX_FINAL_BLOCKS", "STEP", "InflateError", "Inflater", "inflate_whole"]
+__all__ = ["MAX_FINAL_BLOCKS", "STATE_SIZE", "STEP", "InflateError", "Inflater", "inflate_whole"]
 
 STEP: Final = 65_536
 
@@ -39,6 +39,9 @@ MAX_FINAL_BLOCKS: Final = 1000
 # smaller one. zlib allocates it when it is needed, not before.
 _RAW: Final = -15
 _WINDOW: Final = 32_768
+
+# What zlib holds within a message, in bytes: the window, and 7 KiB besides.
+STATE_SIZE: Final = 40_000
 
 # What the client left out (section 7.2.1), and an empty block that is marked as the final one. zlib
 # reports only the end of a stream, not that of a block; so this shows whether a block ended.

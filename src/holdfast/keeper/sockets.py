@@ -50,6 +50,10 @@ __all__ = ["TICK", "Sockets"]
 # all others.
 READ_SIZE = 64 * 1024
 
+# The same where messages may be compressed. What 64 KiB of bombs expand to, 1,000 bytes to 1 MiB
+# each, would be here at once, before a full mailbox can stop the reading.
+INFLATING_READ_SIZE = 8 * 1024
+
 # RFC 6455 section 7.4.1: for reporting only, never on the wire.
 NO_CODE = 1005
 VANISHED = 1006
@@ -202,7 +206,7 @@ class Sockets:
 
     def read(self, sock: Socket) -> None:
         try:
-            data = read(sock.fd, READ_SIZE)
+            data = read(sock.fd, INFLATING_READ_SIZE if sock.bits else READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
