@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-APP = ROOT / "tests/flow/apps/limits.py"
+APP = ROOT / "tests/flow/apps/http_limits.py"
 
 
 class Web(NamedTuple):

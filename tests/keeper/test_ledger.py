@@ -45,7 +45,18 @@ def ledger_with(*workers: int, messages: int = 64, size: int = 1000) -> tuple[Le
 
 def handover(serial: int, *actions: wire.Action, about: bytes = ABOUT) -> wire.Handover:
     return wire.Handover(
-        serial, b"key", None, [], about, b"", list(actions), lost=False, address="", extensions=b""
+        serial,
+        b"key",
+        None,
+        [],
+        about,
+        b"",
+        list(actions),
+        lost=False,
+        address="",
+        extensions=b"",
+        endpoint=b"",
+        closes=False,
     )
 
 

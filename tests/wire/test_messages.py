@@ -29,13 +29,25 @@ FROM_WORKER: list[Struct] = [
     wire.Ack(7, 2, 1, [], 2),
     wire.Act([]),
     wire.Handover(
-        7, b"key", "chat", [(b"name", b"value")], b"about", b"left", [], False, "::1", b"x"
+        serial=7,
+        key=b"key",
+        subprotocol="chat",
+        headers=[(b"name", b"value")],
+        about=b"about",
+        leftover=b"left",
+        actions=[],
+        lost=False,
+        address="::1",
+        extensions=b"permessage-deflate",
+        endpoint=b"scope",
+        closes=True,
     ),
     wire.Listen("room"),
     wire.Unlisten("room"),
     wire.Search(1, None, 10),
     wire.LookUp(1, [7, 8]),
     wire.Alive(),
+    wire.Release(7),
 ]
 TO_WORKER: list[Struct] = [
     wire.Welcome(1, b"node", b"key"),
@@ -51,6 +63,8 @@ TO_WORKER: list[Struct] = [
     wire.SearchResult(1, [7, 8]),
     wire.LookUpResult(1, [(7, b"about", b"attachment", False)]),
     wire.Probe(),
+    wire.DeliverResume(7, 1, 1, b"scope", 1, b"about", b"attachment", 5),
+    wire.Pressure(7, True),
 ]
 # What may come, and an example of each message in it.
 DIRECTIONS: list[tuple[Any, list[Struct]]] = [

@@ -28,6 +28,7 @@ __all__ = [
     "Deliver",
     "DeliverBinary",
     "DeliverClose",
+    "DeliverResume",
     "DeliverText",
     "Drained",
     "FromWorker",
@@ -36,6 +37,7 @@ __all__ = [
     "Listen",
     "LookUp",
     "LookUpResult",
+    "Pressure",
     "Probe",
     "Publication",
     "PublicationBinary",
@@ -48,6 +50,7 @@ __all__ = [
     "PublishText",
     "Ready",
     "Refused",
+    "Release",
     "Search",
     "SearchResult",
     "Send",
@@ -62,7 +65,7 @@ __all__ = [
 
 # Raised with every change of this file: keeper and workers of different versions refuse each
 # other instead of guessing.
-VERSION = 3
+VERSION = 4
 
 
 # --- actions: what a listener asked for; they travel inside Ack, Act and Handover ---------------
@@ -190,6 +193,12 @@ class Handover(Struct, frozen=True, array_like=True, tag=4):
     # The client's address, as far as it is known, for limits; and its Sec-WebSocket-Extensions.
     address: str
     extensions: bytes
+    # Not empty: the connection is attended by an endpoint, which has begun in this worker and shall
+    # be resumed in another one with these bytes (`DeliverResume`).
+    endpoint: bytes
+    # What becomes of an attended connection whose worker leaves or is lost: False, its endpoint is
+    # resumed elsewhere; True, it is closed with 1012.
+    closes: bool
 
 
 class Listen(Struct, frozen=True, array_like=True, tag=6):
@@ -221,8 +230,18 @@ class Alive(Struct, frozen=True, array_like=True, tag=10):
     """The answer to Probe."""
 
 
+class Release(Struct, frozen=True, array_like=True, tag=11):
+    """The endpoint of this connection has ended here, and is to be resumed elsewhere.
+
+    What was delivered and not acknowledged was not received by it, and is delivered there for the
+    first time.
+    """
+
+    connection: int
+
+
 FromWorker: TypeAlias = (
-    Hello | Ready | Ack | Act | Handover | Listen | Unlisten | Search | LookUp | Alive
+    Hello | Ready | Ack | Act | Handover | Listen | Unlisten | Search | LookUp | Alive | Release
 )
 
 
@@ -332,6 +351,31 @@ class Probe(Struct, frozen=True, array_like=True, tag=13):
     """Does the worker's loop turn? It has deliveries and acknowledges none."""
 
 
+class DeliverResume(Struct, frozen=True, array_like=True, tag=14):
+    """Begin the endpoint of an attended connection again: its worker has gone.
+
+    It is acknowledged like a message, when the endpoint has got as far as to wait for one; then
+    come the messages that were not acknowledged before. `resumed` counts: 1 for the first time.
+    Other deliveries of an attended connection carry no attachment.
+    """
+
+    connection: int
+    number: int
+    attempt: int
+    endpoint: bytes
+    resumed: int
+    about: bytes
+    attachment: bytes
+    seen: int
+
+
+class Pressure(Struct, frozen=True, array_like=True, tag=15):
+    """The client of an attended connection does not read what is sent to it; or it does again."""
+
+    connection: int
+    is_high: bool
+
+
 Deliver: TypeAlias = DeliverText | DeliverBinary
 Publication: TypeAlias = PublicationText | PublicationBinary | PublicationJson
 Answer: TypeAlias = SearchResult | LookUpResult
@@ -339,6 +383,8 @@ ToWorker: TypeAlias = (
     Welcome
     | Deliver
     | DeliverClose
+    | DeliverResume
+    | Pressure
     | Refused
     | Drained
     | Publication

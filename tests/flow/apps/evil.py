@@ -34,7 +34,7 @@ def say(*messages: Struct) -> None:
 
 
 def handover(serial: int) -> wire.Handover:
-    return wire.Handover(serial, b"key", None, [], ABOUT, b"", [], False, "", b"")
+    return wire.Handover(serial, b"key", None, [], ABOUT, b"", [], False, "", b"", b"", False)
 
 
 @app.on("fetch")
