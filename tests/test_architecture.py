@@ -37,13 +37,15 @@ DOORS: dict[str, set[str]] = {
     "worker": {"core", "config", "wire", "hosts", "framing", "links"},
     # wire: what the supervisor says to its children on their control links.
     "supervisor": {"config", "wire", "links"},
-    # wire and keeper: direct mode joins the same ledger and the same records in memory.
-    "hosts": {"core", "config", "broadcast", "framing", "keeper", "wire"},
+    "hosts": {"core", "config", "broadcast", "framing", "wire"},
+    # Joins the parts of a keeper and of a worker in one process. supervisor: its control socket,
+    # since `holdfast status` and `stop` are answered here as well.
+    "direct": {"core", "config", "wire", "framing", "keeper", "hosts", "worker", "supervisor"},
     # The test kit joins the same parts as the processes do, in memory. framing: the 101.
     "testing": {"core", "config", "wire", "broadcast", "framing", "keeper", "hosts", "worker"},
     # wire: `holdfast reload` and its like talk to a running supervisor.
     # framing: what is a pattern of origins.
-    "cli": {"config", "framing", "supervisor", "wire"},
+    "cli": {"config", "direct", "framing", "supervisor", "wire"},
     "__main__": {"cli"},
     "__init__": {"core"},
 }
@@ -56,6 +58,8 @@ PURE_FILES = {
     "keeper/commands.py",
     "keeper/connection.py",
     "keeper/counts.py",
+    "keeper/dispatcher.py",
+    "keeper/endpoint.py",
     "keeper/exchange.py",
     "keeper/keepalive.py",
     "keeper/ledger.py",
@@ -67,6 +71,8 @@ PURE_FILES = {
     "supervisor/commands.py",
     "supervisor/plan.py",
     "supervisor/policy.py",
+    "worker/forwarded.py",
+    "worker/http_limits.py",
 }
 IO_MODULES = {
     "asyncio", "multiprocessing", "os", "selectors", "signal", "socket", "ssl", "subprocess",

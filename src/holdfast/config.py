@@ -7,19 +7,21 @@ Seconds are floats, sizes are bytes.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "HttpLimits",
     "KeeperLimits",
     "KeeperSettings",
     "ServerSettings",
     "WorkerSettings",
     "from_json",
     "to_json",
+    "worker_settings",
 ]
 
 
@@ -44,6 +46,9 @@ class KeeperLimits:
     ping_interval: float = 25.0
     # How long it may take to answer; then it is gone: 1006. Phoenix and websockets wait 20 s too.
     pong_timeout: float = 20.0
+    # Connections of mounted applications that close with their worker do so over this time, and
+    # not all at once: their clients come again.
+    close_spread: float = 5.0
     # How long a peer may take to answer a close frame.
     close_timeout: float = 5.0
     # Workers that one message may kill before it is put aside.
@@ -67,6 +72,31 @@ class KeeperLimits:
     auto_response: tuple[str, str] | None = None
     # Offer permessage-deflate (RFC 7692): less traffic for more CPU.
     compress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What clients may ask of a worker over HTTP, and how long they may take."""
+
+    # Bytes of the request line and the header fields of one request; over it: 431, or 414. Node
+    # takes 16 KiB, nginx and Kestrel 32 KiB, uvicorn with httptools anything.
+    max_header_size: int = 32 * 1024
+    # Header fields of one request; over it: 431. gunicorn, hyper and Kestrel take 100 too. Each
+    # costs more memory than it has bytes.
+    max_headers: int = 100
+    # Seconds that a client may take for the head of a request, from the opening of the connection
+    # or from the first byte of a further request, and that it may pause in its body; over it: 408.
+    # 0 for ever. Apache has 20 s for both, Node and nginx 60 s, uvicorn waits for ever.
+    header_timeout: float = 20.0
+    # Seconds that a client may take nothing of a response that waits for it; over it, the
+    # connection is cut. 0 for ever. nginx and Apache have 60 s too, uvicorn waits for ever.
+    write_timeout: float = 60.0
+    # Seconds that a connection may wait for its next request; 0: one request each. uvicorn's and
+    # Node's default is 5 s as well.
+    keep_alive: float = 5.0
+    # Requests, handshakes included, that one worker answers at once; over it: 503. 0 for any
+    # number, as with uvicorn: what is too many, only the application knows.
+    limit_concurrency: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +134,7 @@ class ServerSettings:
     # "https://*.example.com", "*" for all.
     allow_origins: tuple[str, ...] = ()
     keeper: KeeperLimits = KeeperLimits()
+    http: HttpLimits = HttpLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +142,8 @@ class KeeperSettings:
     """What the keeper reads."""
 
     control_fd: int
+    # See ServerSettings.
+    event_timeout: float = 60.0
     limits: KeeperLimits = KeeperLimits()
 
 
@@ -130,8 +163,6 @@ class WorkerSettings:
     # A spare takes nothing before it is told to serve.
     spare: bool = False
     develop: bool = False
-    # uvicorn's default is 5 s as well.
-    keep_alive: float = 5.0
     drain_timeout: float = 30.0
     # For these, see ServerSettings.
     event_timeout: float = 60.0
@@ -152,6 +183,18 @@ class WorkerSettings:
     # between them; "*" for everybody's. uvicorn's default: proxies on this machine.
     forwarded_allow_ips: str = "127.0.0.1,::1"
     allow_origins: tuple[str, ...] = ()
+    http: HttpLimits = HttpLimits()
+
+
+def worker_settings(server: ServerSettings, **own: Any) -> WorkerSettings:
+    """Make the settings of a worker: what both kinds know by one name, and what is its `own`."""
+    known = {field.name for field in fields(WorkerSettings)}
+    shared = {
+        field.name: getattr(server, field.name)
+        for field in fields(server)
+        if field.name in known and field.name not in own
+    }
+    return WorkerSettings(**shared, **own)
 
 
 def to_json(settings: ServerSettings | KeeperSettings | WorkerSettings) -> str:
@@ -160,15 +203,14 @@ def to_json(settings: ServerSettings | KeeperSettings | WorkerSettings) -> str:
 
 def from_json(kind: type[Any], text: str) -> Any:
     """Make settings of `kind`; for the processes that holdfast starts itself."""
-    fields = {name: _read(value) for name, value in json.loads(text).items()}
-    return kind(**fields)
+    return kind(**_read(json.loads(text)))
 
 
-def _read(value: Any) -> Any:
+def _read(fields: dict[str, Any]) -> dict[str, Any]:
     # JSON knows only lists; settings hold only tuples.
-    if isinstance(value, list):
-        return tuple(value)
-    # The one kind of settings that others contain.
-    if isinstance(value, dict):
-        return KeeperLimits(**{name: _read(each) for name, each in value.items()})
-    return value
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    # The kinds of settings that others contain.
+    for name, kind in (("keeper", KeeperLimits), ("limits", KeeperLimits), ("http", HttpLimits)):
+        if name in values:
+            values[name] = kind(**_read(values[name]))
+    return values

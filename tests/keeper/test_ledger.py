@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -20,7 +21,8 @@ from holdfast.config import KeeperLimits
 from holdfast.core.ports import About
 from holdfast.keeper import commands as do
 from holdfast.keeper.connection import Connection
-from holdfast.keeper.ledger import CALM, Ledger
+from holdfast.keeper.dispatcher import CALM
+from holdfast.keeper.ledger import TICK, Ledger
 from holdfast.keeper.mailbox import PIPELINE, Closed
 from holdfast.keeper.staff import SLACK
 from holdfast.wire import messages as wire
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from holdfast.keeper.worker import Worker
 
-Delivery = wire.Deliver | wire.DeliverClose
+Delivery = wire.Delivery
 
 ABOUT = encode_about(About("http://localhost/", None, frozenset()))
 
@@ -140,6 +142,12 @@ def test_an_adopted_connection_is_held_and_counted() -> None:
     assert len(ledger) == 0
     connect(ledger, 7)
     assert (len(ledger), ledger.counts.accepted) == (1, 1)
+
+
+def test_all_connections_can_be_gone_through() -> None:
+    ledger, _ = ledger_with()
+    connections = [connect(ledger, 7), connect(ledger, 8)]
+    assert list(ledger) == connections
 
 
 def test_a_handover_of_a_serial_that_is_held_is_refused() -> None:
@@ -1305,6 +1313,285 @@ def test_without_an_end_an_empty_ledger_reports_nothing() -> None:
     assert ledger.take_commands() == []
 
 
+# Connections that an endpoint attends.
+
+
+def attend(
+    ledger: Ledger, worker: Worker | None, serial: int = 7, *, closes: bool = False
+) -> Connection:
+    """Have a connection adopted whose endpoint has begun in this worker."""
+    record = msgspec.structs.replace(handover(serial), endpoint=b"scope", closes=closes)
+    connection = ledger.adopt(record, worker)
+    assert connection is not None
+    return connection
+
+
+def kinds(ledger: Ledger) -> list[tuple[int, type[Delivery], int, int]]:
+    """Run the commands; return worker, kind, number and attempt of what is delivered."""
+    return [(w, type(d), d.number, d.attempt) for w, d in deliveries(ledger)]
+
+
+def calm(ledger: Ledger) -> None:
+    for _ in range(CALM):
+        ledger.tick()
+
+
+def test_an_attended_connection_stays_where_its_endpoint_is_however_busy_that_worker_is() -> None:
+    ledger, (first, _) = ledger_with(1, 2)
+    for serial in range(100, 100 + 3 * SLACK):
+        send(ledger, connect_at(ledger, first, serial), "a")
+    connection = attend(ledger, first)
+    ledger.take_commands()
+    send(ledger, connection, "a", "b")
+    assert kinds(ledger) == [(1, wire.DeliverText, 1, 1), (1, wire.DeliverText, 2, 1)]
+
+
+def test_the_endpoint_of_a_lost_worker_is_begun_again_before_anything_else() -> None:
+    ledger, (first, second) = ledger_with(1, 2)
+    connection = attend(ledger, first)
+    send(ledger, connection, "a", "b")
+    ledger.take_commands()
+    ledger.worker_lost(first)
+    ((number, resume),) = deliveries(ledger)
+    assert (number, resume) == (
+        2, wire.DeliverResume(7, 0, 1, b"scope", 1, ABOUT, b"", seen=0)
+    )  # fmt: skip
+    ack(ledger, second, 7, 0)
+    assert kinds(ledger) == [(2, wire.DeliverText, 1, 2)]
+    ack(ledger, second, 7, 1, attempt=2)
+    assert kinds(ledger) == [(2, wire.DeliverText, 2, 2)]
+
+
+def test_an_endpoint_is_begun_again_though_nothing_waits() -> None:
+    ledger, (first, second) = ledger_with(1, 2)
+    attend(ledger, first)
+    ledger.worker_lost(first)
+    assert kinds(ledger) == [(2, wire.DeliverResume, 0, 1)]
+    ack(ledger, second, 7, 0)
+    ledger.worker_lost(second)
+    ledger.worker_ready(3, 1)
+    ((_, resume),) = deliveries(ledger)
+    assert isinstance(resume, wire.DeliverResume)
+    assert (resume.number, resume.attempt, resume.resumed) == (0, 1, 2)
+
+
+def test_a_connection_whose_worker_was_never_ready_is_attended_by_another() -> None:
+    ledger, _ = ledger_with(1)
+    attend(ledger, None)
+    assert kinds(ledger) == [(1, wire.DeliverResume, 0, 1)]
+
+
+def test_without_a_worker_an_attended_connection_waits_and_calls_for_one() -> None:
+    ledger, (worker,) = ledger_with(1)
+    attend(ledger, worker)
+    ledger.worker_lost(worker)
+    assert ledger.take_commands() == [do.CallWorker()]
+    assert ledger.waiting == 1
+    ledger.worker_ready(2, 1)
+    assert kinds(ledger) == [(2, wire.DeliverResume, 0, 1)]
+
+
+def test_a_draining_worker_gets_nothing_more_for_the_endpoints_it_still_has() -> None:
+    ledger, (first,) = ledger_with(1)
+    connection = attend(ledger, first)
+    send(ledger, connection, "a")
+    ledger.take_commands()
+    ledger.worker_ready(2, 2)
+    ledger.prefer(2)
+    send(ledger, connection, "b")
+    assert kinds(ledger) == []
+
+
+def test_what_a_released_endpoint_did_not_receive_is_delivered_for_the_first_time() -> None:
+    ledger, (first,) = ledger_with(1)
+    connection = attend(ledger, first)
+    send(ledger, connection, "a", "b")
+    second = ledger.worker_ready(2, 2)
+    ledger.prefer(2)
+    ack(ledger, first, 7, 1)
+    ledger.take_commands()
+    ledger.release(first, 7)
+    commands = ledger.take_commands()
+    assert do.TellDrained(1) in commands
+    sent = [each for each in commands if isinstance(each, do.DeliverTo)]
+    assert [(to.worker, [type(d) for d in to.deliveries]) for to in sent] == [
+        (2, [wire.DeliverResume, wire.DeliverText])
+    ]
+    ack(ledger, second, 7, 2, count=2)
+    assert (first.load, second.load) == (0, 0)
+    assert ledger.counts.redeliveries == 0
+
+
+def test_a_release_by_a_worker_that_does_not_attend_is_its_end() -> None:
+    ledger, (first, second) = ledger_with(1, 2)
+    attend(ledger, first)
+    connect_at(ledger, second, 8)
+    for serial in (7, 8, 99):
+        ledger.release(second, serial)
+        assert has_dropped(ledger, second) == (serial == 7)
+
+
+def test_a_worker_that_releases_one_keeps_the_others() -> None:
+    ledger, (first, _) = ledger_with(1, 2)
+    for serial in (7, 8):
+        send(ledger, attend(ledger, first, serial), "a")
+    ledger.retire(1)
+    ledger.take_commands()
+    ledger.release(first, 7)
+    assert do.TellDrained(1) not in ledger.take_commands()
+    ledger.release(first, 8)
+    assert do.TellDrained(1) in ledger.take_commands()
+
+
+def test_a_worker_may_release_while_others_of_its_generation_serve() -> None:
+    ledger, (first, _) = ledger_with(1, 2)
+    attend(ledger, first)
+    ledger.retire(1)
+    ledger.take_commands()
+    ledger.release(first, 7)
+    assert kinds(ledger) == [(2, wire.DeliverResume, 0, 1)]
+
+
+def test_an_endpoint_that_kills_three_workers_is_given_up_and_its_connection_closed() -> None:
+    ledger, (first,) = ledger_with(1)
+    connection = attend(ledger, first)
+    worker = first
+    for number in (2, 3, 4):
+        ledger.worker_lost(worker)
+        worker = ledger.worker_ready(number, 1)
+        calm(ledger)
+        assert kinds(ledger) == [(number, wire.DeliverResume, 0, number - 1)]
+    send(ledger, connection, "for nobody")
+    ledger.worker_lost(worker)
+    assert ledger.take_commands() == [
+        do.EndpointGivenUp(connection, 3),
+        do.CloseSocket(connection, 1011, ""),
+    ]
+    ledger.worker_ready(5, 1)
+    send(ledger, connection, "late")
+    assert ledger.take_commands() == []
+    ledger.receive_close(connection, 1011, "")
+    assert ledger.take_commands() == []
+    assert (len(ledger), ledger.waiting) == (0, 0)
+
+
+def test_one_that_is_given_up_is_read_again_so_that_its_close_can_come() -> None:
+    ledger, (first,) = ledger_with(1, messages=2)
+    connection = attend(ledger, first, closes=True)
+    send(ledger, connection, "a", "b")
+    assert connection.is_paused
+    ledger.take_commands()
+    ledger.worker_lost(first)
+    assert ledger.take_commands() == [do.ResumeReading(connection)]
+
+
+def test_one_whose_client_is_gone_is_forgotten_when_it_is_given_up() -> None:
+    ledger, (first,) = ledger_with(1)
+    connection = attend(ledger, first, closes=True)
+    ledger.receive_close(connection, 1006, "")
+    ledger.worker_lost(first)
+    assert len(ledger) == 0
+    ledger.take_commands()
+    calm(ledger)
+    assert [each for each in ledger.take_commands() if isinstance(each, do.CloseSocket)] == []
+
+
+def test_the_last_attempt_of_an_endpoint_is_made_alone_and_when_it_is_calm() -> None:
+    ledger, (first,) = ledger_with(1)
+    for serial in (7, 8):
+        attend(ledger, first, serial)
+    worker = first
+    for number in (2, 3):
+        ledger.worker_lost(worker)
+        worker = ledger.worker_ready(number, 1)
+        assert len(kinds(ledger)) == 2
+    ledger.worker_lost(worker)
+    last = ledger.worker_ready(4, 1)
+    assert kinds(ledger) == []
+    calm(ledger)
+    assert delivered(ledger) == [(4, 7, 0, 3)]
+    ack(ledger, last, 7, 0, attempt=3)
+    assert delivered(ledger) == [(4, 8, 0, 3)]
+
+
+def test_the_last_attempt_of_a_message_for_an_endpoint_is_made_alone_and_when_it_is_calm() -> None:
+    ledger, (first,) = ledger_with(1)
+    connections = [attend(ledger, first, serial) for serial in (7, 8)]
+    for connection in connections:
+        send(ledger, connection, "poison")
+    worker = first
+    for number in (2, 3):
+        ledger.worker_lost(worker)
+        worker = ledger.worker_ready(number, 1)
+        ledger.take_commands()
+        for serial in (7, 8):
+            ack(ledger, worker, serial, 0)
+    assert kinds(ledger) == []
+    calm(ledger)
+    assert delivered(ledger) == [(3, 7, 1, 3)]
+    assert ledger.waiting == 1
+    ledger.retire(3)
+    ledger.release(worker, 7)
+    assert not worker.has_suspect
+
+
+def test_a_client_that_leaves_meanwhile_is_told_to_the_endpoint_that_is_begun_again() -> None:
+    ledger, (first, _) = ledger_with(1, 2)
+    connection = attend(ledger, first)
+    ledger.worker_lost(first)
+    ledger.receive_close(connection, 1006, "")
+    assert [kind for _, kind, _, _ in kinds(ledger)] == [wire.DeliverResume, wire.DeliverClose]
+
+
+def test_a_close_that_kills_three_workers_ends_its_connection() -> None:
+    ledger, (worker,) = ledger_with(1)
+    connection = attend(ledger, worker)
+    ledger.receive_close(connection, 1006, "")
+    for number in (2, 3):
+        ledger.worker_lost(worker)
+        worker = ledger.worker_ready(number, 1)
+        ledger.take_commands()
+        ack(ledger, worker, 7, 0)
+        calm(ledger)
+        assert delivered(ledger) == [(number, 7, 1, number)]
+    ledger.worker_lost(worker)
+    assert do.Quarantined(connection, 1, 2, 3) in ledger.take_commands()
+    assert len(ledger) == 0
+
+
+def test_one_that_is_not_to_be_resumed_closes_when_its_worker_is_lost() -> None:
+    ledger, (first, _) = ledger_with(1, 2)
+    connections = [attend(ledger, first, serial, closes=True) for serial in range(1, 101)]
+    ledger.worker_lost(first)
+    assert ledger.take_commands() == []
+    shares = []
+    for _ in range(int(5 / TICK)):
+        ledger.tick()
+        shares.append([each.connection for each in ledger.take_commands()])  # type: ignore[union-attr]
+    assert [each for share in shares for each in share] == connections
+    assert max(map(len, shares)) == 5
+    for connection in connections:
+        ledger.receive_close(connection, 1012, "")
+    assert (len(ledger), ledger.take_commands()) == (0, [])
+
+
+def test_one_that_is_not_to_be_resumed_is_served_until_it_closes_with_its_worker() -> None:
+    ledger, (first, second) = ledger_with(1, 2)
+    connection = attend(ledger, first, closes=True)
+    attend(ledger, first, 8)
+    attend(ledger, second, 9, closes=True)
+    ledger.retire(1)
+    send(ledger, connection, "a")
+    assert kinds(ledger) == [(1, wire.DeliverText, 1, 1)]
+    ack(ledger, first, 7, 1)
+    ledger.tick()
+    assert do.CloseSocket(connection, 1012, "") in ledger.take_commands()
+    ledger.receive_close(connection, 1012, "")
+    assert kinds(ledger) == [(1, wire.DeliverClose, 2, 1)]
+    ack(ledger, first, 7, 2)
+    assert len(ledger) == 2
+
+
 def test_repr_shows_what_a_worker_has_to_do() -> None:
     ledger, (worker,) = ledger_with(1)
     send(ledger, connect(ledger), "a")
@@ -1812,6 +2099,7 @@ class LedgerMachine(RuleBasedStateMachine):
 def content_of(delivery: Delivery) -> str | bytes | Closed:
     if isinstance(delivery, wire.DeliverClose):
         return Closed(delivery.code, delivery.reason)
+    assert not isinstance(delivery, wire.DeliverResume)
     return delivery.data
 
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import (
 )
 
 from holdfast.core.errors import UnknownDelivery
-from holdfast.keeper.mailbox import PIPELINE, Closed, Content, Mailbox
+from holdfast.keeper.mailbox import PIPELINE, Closed, Content, Mailbox, Resume
 
 
 def mailbox_with(*contents: Content) -> Mailbox:
@@ -286,6 +286,101 @@ class Kept:
 contents = st.one_of(
     st.text(max_size=5), st.binary(max_size=5), st.builds(Closed, st.just(1000), st.just(""))
 )
+
+
+# Endpoints that are begun again.
+
+
+@pytest.mark.parametrize("contents", [[], ["a"], ["a", "b"], ["a", "b", "c"]])
+def test_a_resume_comes_before_all_that_waits(contents: list[str]) -> None:
+    mailbox = Mailbox()
+    for content in contents:
+        mailbox.put(content)
+    mailbox.put_resume()
+    assert mailbox.count == len(contents) + 1
+    assert [mailbox.take() for _ in range(mailbox.count)] == [
+        (0, 1, Resume()),
+        *((number, 1, content) for number, content in enumerate(contents, 1)),
+    ]
+    assert mailbox.take() is None
+
+
+def test_a_resume_has_the_number_of_what_was_done_last() -> None:
+    mailbox = Mailbox()
+    for content in "ab":
+        mailbox.put(content)
+        mailbox.take()
+    mailbox.ack(1, 1)
+    mailbox.requeue()
+    mailbox.put_resume()
+    assert mailbox.take() == (1, 1, Resume())
+    mailbox.ack(1, 1)
+    assert mailbox.take() == (2, 2, "b")
+
+
+@pytest.mark.parametrize("behind", [[], ["a", "b"]])
+def test_there_is_one_resume_at_most(behind: list[str]) -> None:
+    mailbox = Mailbox()
+    for content in behind:
+        mailbox.put(content)
+    mailbox.put_resume()
+    mailbox.put_resume()
+    assert mailbox.count == len(behind) + 1
+    mailbox.take()
+    mailbox.requeue()
+    mailbox.put_resume()
+    assert mailbox.take() == (0, 2, Resume())
+
+
+def test_what_waits_behind_a_resume_keeps_its_attempts() -> None:
+    mailbox = Mailbox()
+    mailbox.put("a")
+    for _ in range(2):
+        mailbox.take()
+        mailbox.requeue()
+    mailbox.put_resume()
+    assert not mailbox.is_last_chance(3)
+    assert mailbox.take() == (0, 1, Resume())
+    assert mailbox.take() is None
+    mailbox.ack(0, 1)
+    assert mailbox.is_last_chance(3)
+    assert mailbox.take() == (1, 3, "a")
+
+
+def test_what_is_put_back_has_never_left() -> None:
+    mailbox = Mailbox()
+    for content in "abc":
+        mailbox.put(content)
+    mailbox.take()
+    mailbox.take()
+    assert mailbox.put_back() == 2
+    assert not mailbox.is_in_flight
+    assert mailbox.put_back() == 0
+    assert [mailbox.take() for _ in range(3)] == [(1, 1, "a"), (2, 1, "b"), (3, 1, "c")]
+
+
+@pytest.mark.parametrize(
+    ("contents", "has_closed"),
+    [
+        ([], False),
+        (["a"], False),
+        (["a", "b"], False),
+        ([Closed(1000, "")], True),
+        (["a", Closed(1000, "")], True),
+    ],
+)
+def test_a_cleared_mailbox_tells_whether_the_close_was_in_it(
+    contents: list[Content], has_closed: bool
+) -> None:
+    mailbox = Mailbox()
+    for content in contents:
+        mailbox.put(content)
+    mailbox.take()
+    assert mailbox.clear() == has_closed
+    assert (mailbox.count, mailbox.size, mailbox.is_in_flight) == (0, 0, False)
+    assert mailbox.take() is None
+    mailbox.put("z")
+    assert mailbox.take() == (len(contents) + 1, 1, "z")
 
 
 class MailboxMachine(RuleBasedStateMachine):

@@ -107,6 +107,10 @@ _OPTIONS = (
     _seconds("ping_interval", "Ping a client after so many seconds of silence; 0 for never."),
     _seconds("pong_timeout", "Seconds that it may take to answer; then 1006.", least=0.25),
     _seconds("close_timeout", "Seconds that a client may take to answer a close frame."),
+    _seconds(
+        "close_spread",
+        "Seconds over which connections close whose endpoint is not begun again elsewhere.",
+    ),
     _size("max_attempts", "Workers that one message may kill before it is put aside."),
     _size(
         "max_connections",

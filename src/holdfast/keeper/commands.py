@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from holdfast.keeper.connection import Connection
-    from holdfast.wire.messages import Deliver, DeliverClose, Publish
+    from holdfast.wire.messages import Delivery, Publish
 
 __all__ = [
     "CallWorker",
@@ -22,6 +22,7 @@ __all__ = [
     "Command",
     "DeliverTo",
     "DropWorker",
+    "EndpointGivenUp",
     "PauseReading",
     "Probe",
     "PublishTo",
@@ -38,7 +39,7 @@ class DeliverTo(Struct, frozen=True, gc=False):
     """Send deliveries to a worker: all that this turn has for it."""
 
     worker: int
-    deliveries: list[Deliver | DeliverClose]
+    deliveries: list[Delivery]
 
 
 class WriteMessage(Struct, frozen=True, gc=False):
@@ -112,6 +113,13 @@ class Quarantined(Struct, frozen=True, gc=False):
     attempts: int
 
 
+class EndpointGivenUp(Struct, frozen=True, gc=False):
+    """An endpoint is not begun again: each worker that tried was lost. To be logged."""
+
+    connection: Connection
+    attempts: int
+
+
 class ReportEmpty(Struct, frozen=True, gc=False):
     """After `Ledger.close_all`: the last connection is gone."""
 
@@ -129,5 +137,6 @@ Command: TypeAlias = (
     | TellDrained
     | DropWorker
     | Quarantined
+    | EndpointGivenUp
     | ReportEmpty
 )

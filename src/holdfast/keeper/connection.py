@@ -15,6 +15,7 @@ from holdfast.keeper.mailbox import Mailbox
 if TYPE_CHECKING:
     from typing import Any
 
+    from holdfast.keeper.endpoint import Endpoint
     from holdfast.keeper.worker import Worker
 
 __all__ = ["Connection", "State"]
@@ -34,6 +35,7 @@ class Connection:
     __slots__ = (
         "about",
         "attachment",
+        "endpoint",
         "is_paused",
         "mailbox",
         "serial",
@@ -49,6 +51,8 @@ class Connection:
         self.state = State.OPEN
         self.is_paused = False
         self.mailbox = Mailbox()
+        # None for most: nobody attends them between two messages.
+        self.endpoint: Endpoint | None = None
         # The worker that has deliveries in flight, or had the last one: the next goes there too
         # if it can.
         self.worker = worker

@@ -20,21 +20,25 @@ Rules:
    or when all workers are killed one after the other, is not put aside for it.
 6. A worker whose loop stands gets nothing new as long as another's turns.
 7. Memory is bounded: a full mailbox stops reading.
+8. An attended connection stays with the worker that has its endpoint, until that one lets go of it
+   or is lost; then its endpoint is begun again elsewhere, before anything else is delivered.
 """
 
 from __future__ import annotations
 
 import sys
 from itertools import islice
+from math import ceil
 from typing import TYPE_CHECKING
 
 from holdfast.core.errors import UnknownDelivery
 from holdfast.keeper import commands as do
 from holdfast.keeper.connection import Connection, State
 from holdfast.keeper.counts import Counts
+from holdfast.keeper.dispatcher import Dispatcher
+from holdfast.keeper.endpoint import Endpoint, Farewells
 from holdfast.keeper.exchange import Exchange
-from holdfast.keeper.mailbox import Closed
-from holdfast.keeper.staff import Staff
+from holdfast.keeper.mailbox import Closed, Resume
 from holdfast.keeper.worker import Worker, WorkerState
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import is_about
@@ -46,12 +50,14 @@ if TYPE_CHECKING:
     from holdfast.config import KeeperLimits
     from holdfast.keeper.mailbox import Content
 
-__all__ = ["Ledger"]
+__all__ = ["TICK", "Ledger"]
 
 INTERNAL_ERROR = 1011
+SERVICE_RESTART = 1012
 
-# Ticks without the loss of a worker before last attempts are made: about a second.
-CALM = 4
+# Seconds between two calls of `Ledger.tick`. A worker whose loop stands is noticed after two or
+# three of these. For the deadlines of connections, which are seconds long, it is exact enough.
+TICK = 0.25
 
 # Looked up once: a member of an enum costs more than a name, and these are asked for per message.
 OPEN, CLOSING, CLOSED = State
@@ -65,19 +71,17 @@ class Ledger:
         self.counts = Counts()
         self._limits = limits
         self._connections: dict[int, Connection] = {}
-        self._staff = Staff()
-        # Connections with deliveries waiting for a worker, in the order they began to wait.
-        self._stalled: dict[Connection, None] = {}
-        # Those whose next delivery has killed workers before: at most one at a worker.
-        self._suspects: dict[Connection, None] = {}
+        self._commands: list[do.Command] = []
+        self._dispatcher = Dispatcher(limits.max_attempts, self._commands)
+        self._pump = self._dispatcher.pump
+        self._staff = self._dispatcher.staff
         self.is_short_of_memory = False
         """Set by whoever measures it: nothing more is read from who has anything waiting."""
-        # Ticks until last attempts are made.
-        self._unrest = 0
         self._exchange = Exchange()
-        self._has_called = False
+        # Attended connections that close when their worker leaves, and those about to.
+        self._closers = 0
+        self._farewells = Farewells(ceil(limits.close_spread / TICK))
         self._is_emptying = False
-        self._commands: list[do.Command] = []
         self._apply: dict[type[wire.Action], Callable[[Any], None]] = {
             wire.SendText: self._send,
             wire.SendBinary: self._send,
@@ -99,13 +103,14 @@ class Ledger:
     @property
     def waiting(self) -> int:
         """Connections that have something to deliver and no worker to take it."""
-        return len(self._stalled) + len(self._suspects)
+        return self._dispatcher.waiting
 
     def take_commands(self) -> list[do.Command]:
         """Return what follows from the facts told so far, and forget it."""
-        taken = self._commands
+        commands = self._commands
+        taken = commands[:]
         if taken:
-            self._commands = []
+            commands.clear()
             self._staff.end_turn()
         return taken
 
@@ -123,6 +128,11 @@ class Ledger:
         self._connections[handover.serial] = connection
         self.counts.accepted += 1
         self.receive_actions(handover.actions)
+        if handover.endpoint:
+            connection.endpoint = Endpoint(handover.endpoint, closes=handover.closes)
+            self._closers += handover.closes
+            if worker is None:
+                self._find_another(connection)
         if self._is_emptying:
             self._close(wire.Close(connection.serial, 1001, ""))
         return connection
@@ -140,7 +150,7 @@ class Ledger:
             worker.load += 1
             deliveries = worker.deliveries
             if deliveries is None:
-                deliveries = self._begin_deliveries(worker)
+                deliveries = self._dispatcher.begin_deliveries(worker)
             kind = wire.DeliverText if type(data) is str else wire.DeliverBinary
             deliveries.append(
                 kind(
@@ -153,7 +163,7 @@ class Ledger:
                     worker.acks,
                 )
             )
-        elif connection.state is not CLOSED:
+        elif connection.state is not CLOSED and not _is_given_up(connection):
             mailbox.put(data)
             self._pump(connection)
             limits = self._limits
@@ -170,7 +180,10 @@ class Ledger:
             return
         connection.state = CLOSED
         connection.mailbox.put(Closed(code, reason))
-        self._pump(connection)
+        if _is_given_up(connection):
+            self._forget(connection)
+        else:
+            self._pump(connection)
 
     # --- facts about workers --------------------------------------------------------------------
 
@@ -204,10 +217,9 @@ class Ledger:
 
     def tick(self) -> None:
         """Look for workers whose loops stand; to be called a few times a second."""
-        self._unrest = max(self._unrest - 1, 0)
-        for worker in self._staff.find_silent():
-            self._commands.append(do.Probe(worker.number))
-        self._let_go()
+        self._dispatcher.tick()
+        for connection in self._farewells.tick():
+            self._close(wire.Close(connection.serial, SERVICE_RESTART, ""))
 
     def receive_ack(self, worker: Worker, ack: wire.Ack) -> None:
         """A worker has finished a delivery: commit."""
@@ -234,7 +246,7 @@ class Ledger:
             self._move_on(connection, content)
         if ack.attempt > 1 and ack.attempt >= self._limits.max_attempts:
             worker.has_suspect = False
-            self._pump_suspects()
+            self._dispatcher.pump_suspects()
         if not worker.load and not worker.is_serving:
             self._tell_if_drained(worker)
 
@@ -249,12 +261,29 @@ class Ledger:
             return
         worker.state = GONE
         if worker.load:  # else it has left in order
-            self._unrest = CALM
+            self._dispatcher.be_alarmed()
         # A scan, so that no message pays for keeping an index that only this needs.
         for connection in list(self._connections.values()):
             if connection.worker is worker:
                 connection.worker = None
                 self._redeliver(connection)
+
+    def release(self, worker: Worker, serial: int) -> None:
+        """A worker lets go of a connection that it attends: its endpoint is begun elsewhere."""
+        connection = self._connections.get(serial)
+        if connection is None or connection.worker is not worker or connection.endpoint is None:
+            if worker.state is not GONE:
+                self._drop(worker, f"it released {serial:#x}, which it does not attend")
+            return
+        untouched = connection.mailbox.put_back()
+        worker.load -= untouched
+        if untouched and connection.mailbox.is_last_chance(self._limits.max_attempts):
+            worker.has_suspect = False
+            self._dispatcher.pump_suspects()
+        connection.worker = None
+        self._find_another(connection)
+        if not worker.load and not worker.is_serving:
+            self._tell_if_drained(worker)
 
     def listen(self, worker: int, channel: str) -> None:
         """A worker wants to hear what is published on a channel."""
@@ -301,65 +330,6 @@ class Ledger:
 
     # --- deliveries -----------------------------------------------------------------------------
 
-    def _pump(self, connection: Connection) -> None:
-        """Send out what can go."""
-        mailbox, worker = connection.mailbox, connection.worker
-        if mailbox.is_last_chance(self._limits.max_attempts):
-            self._pump_suspect(connection)
-            return
-        if worker is None or worker.load >= worker.welcome:
-            worker = self._choose_worker(connection)
-            if worker is None:
-                return
-            connection.worker = worker
-        while (taken := mailbox.take()) is not None:
-            self._deliver(connection, worker, *taken)
-
-    def _pump_suspect(self, connection: Connection) -> None:
-        """Send out a delivery for the last time, to a worker that has no other such."""
-        worker = None if self._unrest else self._staff.choose_for_suspect()
-        if worker is None:
-            self._suspects[connection] = None
-            self._call_worker()
-            return
-        connection.worker = worker
-        worker.has_suspect = True
-        taken = connection.mailbox.take()
-        assert taken is not None
-        self._deliver(connection, worker, *taken)
-
-    def _pump_suspects(self) -> None:
-        while self._suspects and not self._unrest and self._staff.choose_for_suspect():
-            connection = next(iter(self._suspects))
-            del self._suspects[connection]
-            self._pump(connection)
-
-    def _deliver(
-        self, connection: Connection, worker: Worker, number: int, attempt: int, content: Content
-    ) -> None:
-        worker.load += 1
-        deliveries = worker.deliveries
-        if deliveries is None:
-            deliveries = self._begin_deliveries(worker)
-        serial, seen = connection.serial, worker.acks
-        about, attachment = connection.about, connection.attachment
-        delivery: wire.Deliver | wire.DeliverClose
-        if type(content) is str:
-            delivery = wire.DeliverText(serial, number, attempt, content, about, attachment, seen)
-        elif type(content) is bytes:
-            delivery = wire.DeliverBinary(serial, number, attempt, content, about, attachment, seen)
-        else:
-            assert type(content) is Closed
-            delivery = wire.DeliverClose(serial, number, attempt, *content, about, attachment, seen)
-        deliveries.append(delivery)
-
-    def _begin_deliveries(self, worker: Worker) -> list[wire.Deliver | wire.DeliverClose]:
-        """Make the list that this turn's deliveries for a worker go into, as a command."""
-        deliveries: list[wire.Deliver | wire.DeliverClose] = []
-        worker.deliveries = deliveries
-        self._commands.append(do.DeliverTo(worker.number, deliveries))
-        return deliveries
-
     def _move_on(self, connection: Connection, done: Content) -> None:
         if isinstance(done, Closed):
             self._forget(connection)
@@ -369,27 +339,42 @@ class Ledger:
         if connection.is_paused:
             self._resume_if_room(connection)
 
-    def _choose_worker(self, connection: Connection) -> Worker | None:
-        last = connection.worker
-        if connection.mailbox.is_in_flight:
-            # Rules 1 and 3: all in flight at one worker. When that one takes nothing new, the
-            # rest waits for its acknowledgements, each of which comes back here.
-            return last if last is not None and last.is_serving else None
-        worker = self._staff.choose(last)
-        if worker is None:
-            self._stalled[connection] = None
-            self._call_worker()
-        return worker
-
     def _redeliver(self, connection: Connection) -> None:
         mailbox = connection.mailbox
         self.counts.redeliveries += mailbox.requeue()
         poison = mailbox.abandon(self._limits.max_attempts)
-        if poison is not None:
+        if poison is None:
+            if connection.endpoint is not None:
+                self._find_another(connection)
+            elif mailbox.count:
+                self._pump(connection)
+        elif type(poison[1]) is Resume:
+            attempts = self._limits.max_attempts
+            self._commands.append(do.EndpointGivenUp(connection, attempts))
+            self._give_up(connection)
+            self._close(wire.Close(connection.serial, INTERNAL_ERROR, ""))
+        else:
             self._quarantine(connection, *poison)
             self._move_on(connection, poison[1])
-        elif mailbox.count:
+
+    def _find_another(self, connection: Connection) -> None:
+        """An attended connection has no worker: another one begins its endpoint again."""
+        endpoint = connection.endpoint
+        assert endpoint is not None
+        if endpoint.closes:
+            self._give_up(connection)
+            self._farewells.put(connection)
+        else:
             self._pump(connection)
+
+    def _give_up(self, connection: Connection) -> None:
+        """Nobody will attend this connection any more; what it sends is for nobody."""
+        assert connection.endpoint is not None
+        connection.endpoint.is_given_up = True
+        if connection.mailbox.clear():
+            self._forget(connection)
+        elif connection.is_paused:
+            self._resume_if_room(connection)
 
     def _quarantine(self, connection: Connection, number: int, content: Content) -> None:
         self.counts.quarantined += 1
@@ -399,6 +384,9 @@ class Ledger:
 
     def _forget(self, connection: Connection) -> None:
         del self._connections[connection.serial]
+        endpoint = connection.endpoint
+        if endpoint is not None:
+            self._closers -= endpoint.closes
         # Not before: the close event is told all channels, and may come after a last change.
         self._exchange.drop(connection)
         self._report_if_empty()
@@ -426,25 +414,15 @@ class Ledger:
     def _serve(self) -> None:
         """Others get deliveries now: let waiting connections go."""
         self._staff.refresh()
-        self._let_go()
-
-    def _let_go(self) -> None:
-        if self._staff.serving:
-            self._has_called = False
-            if self._stalled:
-                stalled, self._stalled = self._stalled, {}
-                for connection in stalled:
-                    self._pump(connection)
-            self._pump_suspects()
-
-    def _call_worker(self) -> None:
-        """Something waits and no worker is there to take it."""
-        if not self._staff.serving and not self._has_called:
-            self._has_called = True
-            self._commands.append(do.CallWorker())
+        self._dispatcher.let_go()
 
     def _drain(self, worker: Worker) -> None:
         worker.state = DRAINING
+        if self._closers:
+            for connection in self._connections.values():
+                endpoint = connection.endpoint
+                if connection.worker is worker and endpoint is not None and endpoint.closes:
+                    self._farewells.put(connection)
         self._tell_if_drained(worker)
 
     def _tell_if_drained(self, worker: Worker) -> None:
@@ -489,4 +467,8 @@ class Ledger:
     def _publish(self, action: wire.Publish) -> None:
         self._commands += self._exchange.publish(action)
         if self._exchange.has_waiting:
-            self._call_worker()
+            self._dispatcher.call_worker()
+
+
+def _is_given_up(connection: Connection) -> bool:
+    return connection.endpoint is not None and connection.endpoint.is_given_up

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     # case: a slot holds nothing, one content, or a row of them.
     Row: TypeAlias = "Content | deque[Content] | None"
 
-__all__ = ["PIPELINE", "Closed", "Content", "Mailbox"]
+__all__ = ["PIPELINE", "Closed", "Content", "Mailbox", "Resume"]
 
 # Deliveries of one connection that may be in flight together. One would make a client that
 # pipelines wait a round trip between processes per message; more than a batch gains nothing.
@@ -39,7 +39,11 @@ class Closed(NamedTuple):
     reason: str
 
 
-Content = str | bytes | Closed
+class Resume(NamedTuple):
+    """The content of a delivery that no client sent: begin the endpoint of the connection again."""
+
+
+Content = str | bytes | Closed | Resume
 
 
 class Mailbox:
@@ -104,6 +108,23 @@ class Mailbox:
         assert content is not None
         return self._oldest + place, attempt, content
 
+    def put_resume(self) -> None:
+        """Put a Resume in front of what waits, unless one is there. Nothing may be in flight."""
+        assert not self._in_flight
+        row = self._row
+        if isinstance(row[0] if isinstance(row, deque) else row, Resume):
+            return
+        if isinstance(row, deque):
+            row.appendleft(Resume())
+        else:
+            self._row = Resume() if row is None else deque((Resume(), row))
+        # The number of the delivery before, which is done with: whoever had that is another
+        # worker, or has said that it lets go.
+        self._oldest -= 1
+        self.count += 1
+        if self._attempts is not None:
+            self._attempts.insert(0, 1)
+
     def put_and_take(self, content: Content) -> int:
         """Like `put` and `take` on an empty mailbox; return the number."""
         assert not self.count
@@ -158,6 +179,23 @@ class Mailbox:
             self._attempts = [attempt + 1 for attempt in before[:lost]] + before[lost:]
             self._in_flight = 0
         return lost
+
+    def put_back(self) -> int:
+        """Have what is in flight wait again, in its place, as if it had never left.
+
+        Its worker says that it has not begun it. Returns how many there were.
+        """
+        untouched, self._in_flight = self._in_flight, 0
+        return untouched
+
+    def clear(self) -> bool:
+        """Forget all. Return whether the close was among it."""
+        row = self._row
+        last = row[-1] if isinstance(row, deque) else row
+        self._oldest += self.count
+        self._row = self._attempts = None
+        self._in_flight = self.count = self.size = 0
+        return isinstance(last, Closed)
 
     def abandon(self, max_attempts: int) -> tuple[int, Content] | None:
         """Drop the next delivery if it was attempted `max_attempts` times; return what it was.

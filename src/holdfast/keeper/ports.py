@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections import Counter
+    from collections.abc import Iterable, Sequence
+    from typing import Any
 
     import msgspec
 
@@ -51,7 +53,12 @@ class KeeperLink(Protocol):
 
 
 class ClientSockets(Protocol):
-    """All clients' sockets. Commands of the ledger; what they produce leaves with `flush`."""
+    """All clients' sockets. What the commands of the ledger produce leaves with `flush`."""
+
+    hits: Counter[str]
+    """How often a limit made a difference, by the name of its setting."""
+    received: int
+    """Bytes of unfinished messages that came since somebody set this to 0."""
 
     def adopt(
         self,
@@ -62,7 +69,12 @@ class ClientSockets(Protocol):
         *,
         guest: str,
         bits: int,
-    ) -> None: ...
+    ) -> None:
+        """Own a descriptor that a worker gave."""
+
+    def shed(self, sockets: Iterable[Any], enough: int) -> int:
+        """Close those that hold most memory; return how many were closed."""
+
     def write(self, connection: Connection, data: str | bytes) -> None: ...
     def write_many(self, connections: Sequence[Connection], data: str | bytes) -> None: ...
     def close(self, connection: Connection, code: int, reason: str) -> None: ...

@@ -30,6 +30,7 @@ from holdfast.framing.frames import (
     encode_pong,
 )
 from holdfast.keeper.keepalive import DEAD, Keepalive
+from holdfast.keeper.ledger import TICK
 from holdfast.keeper.poller import READABLE, WRITABLE
 from holdfast.keeper.rates import Rates
 from holdfast.keeper.socket import CLOSING, FINISHING, GONE, LINGERING, OPEN, Socket
@@ -66,10 +67,6 @@ TRY_AGAIN_LATER = 1013
 
 SLOW_CONSUMER = "slow consumer"
 
-# Seconds between two calls of `Sockets.tick`. A worker whose loop stands is noticed after two or
-# three of these. For the deadlines of connections, which are seconds long, it is exact enough.
-TICK = 0.25
-
 PING = encode_ping()
 
 
@@ -78,6 +75,8 @@ class Sockets:
 
     Args:
         on_left: called with the `guest` of each socket that is gone.
+        on_pressure: called with an attended connection and True when its client does not read what
+            is written, with False when it does again.
     """
 
     def __init__(
@@ -86,6 +85,7 @@ class Sockets:
         poller: Poller,
         limits: KeeperLimits,
         on_left: Callable[[str], None],
+        on_pressure: Callable[[Connection, bool], None],
     ) -> None:
         self.hits: Counter[str] = Counter()
         """How often a limit made a difference, by the name of its setting."""
@@ -95,6 +95,7 @@ class Sockets:
         self._receive_message = ledger.receive_message
         self._poller = poller
         self._on_left = on_left
+        self._on_pressure = on_pressure
         self._max_message = limits.max_message
         self._max_outbound = limits.max_outbound
         self._drops = limits.slow_consumer == "drop"
@@ -346,6 +347,8 @@ class Sockets:
         if sock.stage is not GONE and self._blocked.pop(sock, None) is not None:
             self._flush(sock)
             self._watch(sock)
+            if sock.connection.endpoint is not None and sock not in self._blocked:
+                self._on_pressure(sock.connection, False)
 
     def _flush(self, sock: Socket) -> None:
         data = sock.outbound
@@ -373,6 +376,8 @@ class Sockets:
         sock.outbound = [rest]
         self._blocked[sock] = len(rest)
         self._watch(sock)
+        if sock.connection.endpoint is not None:
+            self._on_pressure(sock.connection, True)
 
     def _watch(self, sock: Socket) -> None:
         """Tell the poller what this socket waits for now."""

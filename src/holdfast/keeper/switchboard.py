@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from holdfast.config import KeeperLimits
-    from holdfast.keeper.ports import KeeperLink
+    from holdfast.keeper.connection import Connection
+    from holdfast.keeper.ports import ClientSockets, KeeperLink
 
 __all__ = ["Switchboard"]
 
@@ -57,6 +58,8 @@ class Switchboard:
         key: secret for connection ids.
         report: sends a message to the supervisor.
         patience: seconds that a worker may take to write a batch that it has begun; 0 for ever.
+        sockets: makes the clients' sockets, where they are somebody else's; then there is no
+            `poller`, and nobody gives descriptors.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Switchboard:
         key: bytes,
         report: Callable[[control.FromKeeper], None],
         patience: float = 60.0,
+        sockets: Callable[[Ledger], ClientSockets] | None = None,
     ) -> None:
         self._patience = patience
         self._welcome = wire.Welcome(wire.VERSION, node, key)
@@ -74,7 +78,6 @@ class Switchboard:
         # Workers whose version of the wire is known.
         self._greeted: set[int] = set()
         self._deliveries = 0
-        self.poller = Poller(self.end_turn)
         self._ledger = Ledger(limits)
         self._compresses = limits.compress
         self._memory = Memory(limits.max_memory)
@@ -86,7 +89,18 @@ class Switchboard:
         # Refusals that are not in the log yet, and why the last one was.
         self._turned_away = 0
         self._why = ""
-        self._sockets = Sockets(self._ledger, self.poller, limits, self._admission.leave)
+        self._sockets: ClientSockets
+        if sockets is None:
+            self.poller = Poller(self.end_turn)
+            self._sockets = Sockets(
+                self._ledger,
+                self.poller,
+                limits,
+                on_left=self._admission.leave,
+                on_pressure=self._tell_pressure,
+            )
+        else:
+            self._sockets = sockets(self._ledger)
         self._run: dict[type[do.Command], Callable[[Any], None]] = {
             do.DeliverTo: self._deliver,
             do.WriteMany: lambda c: self._sockets.write_many(c.connections, c.data),
@@ -99,6 +113,7 @@ class Switchboard:
             do.CallWorker: lambda _: report(control.WorkWaits()),
             do.DropWorker: self._drop_worker,
             do.Quarantined: _log_quarantined,
+            do.EndpointGivenUp: _log_given_up,
             do.ReportEmpty: lambda _: report(control.Empty()),
         }
 
@@ -109,6 +124,7 @@ class Switchboard:
             wire.Alive: self._receive_alive,
             wire.Search: self._search,
             wire.LookUp: self._look_up,
+            wire.Release: self._release,
         }
 
     # --- the supervisor's orders ----------------------------------------------------------------
@@ -231,6 +247,10 @@ class Switchboard:
             if link is not None:
                 link.send_if_room(publication)
 
+    def _tell_pressure(self, connection: Connection, is_high: bool) -> None:
+        if connection.worker is not None:
+            self._tell(connection.worker.number, wire.Pressure(connection.serial, is_high))
+
     def _tell(self, worker: int, message: wire.ToWorker) -> None:
         link = self._links.get(worker)
         if link is not None:
@@ -285,6 +305,10 @@ class Switchboard:
     def _receive_alive(self, link: KeeperLink, _: wire.Alive) -> None:
         if link.ready is not None:
             self._ledger.receive_alive(link.ready)
+
+    def _release(self, link: KeeperLink, release: wire.Release) -> None:
+        if link.ready is not None:
+            self._ledger.release(link.ready, release.connection)
 
     def _search(self, link: KeeperLink, query: wire.Search) -> None:
         serials = self._ledger.search(query.channel, query.limit)
@@ -361,6 +385,14 @@ class Switchboard:
         if link is not None:
             link.cut()
             self._lose_worker(link, command.why)
+
+
+def _log_given_up(command: do.EndpointGivenUp) -> None:
+    log.error(
+        "the endpoint of connection %#x was not begun again: %d workers were lost over it",
+        command.connection.serial,
+        command.attempts,
+    )
 
 
 def _respond(fd: int, status: int) -> None:

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from holdfast.wire.messages import Deliver, DeliverClose
+    from holdfast.wire.messages import Delivery
 
 __all__ = ["Worker", "WorkerState"]
 
@@ -48,7 +48,7 @@ class Worker:
         # A delivery is in flight there that will not be attempted again.
         self.has_suspect = False
         # What this turn has for it, already part of a DeliverTo.
-        self.deliveries: list[Deliver | DeliverClose] | None = None
+        self.deliveries: list[Delivery] | None = None
 
     def __repr__(self) -> str:
         return (

@@ -18,7 +18,8 @@ from holdfast.core.http import Response
 from holdfast.core.identity import ConnectionIds
 from holdfast.framing.handshake import encode_response
 from holdfast.keeper import commands as do
-from holdfast.keeper.ledger import CALM, Ledger
+from holdfast.keeper.dispatcher import CALM
+from holdfast.keeper.ledger import Ledger
 from holdfast.testing.session import Pulse
 from holdfast.wire import messages as wire
 
@@ -161,6 +162,7 @@ class Keeper:
             do.TellDrained: lambda c: self._tell(c.worker, wire.Drained()),
             do.DropWorker: lambda c: self.drop_worker(c.worker, c.why),
             do.Quarantined: _log_quarantined,
+            do.EndpointGivenUp: lambda _: None,
             do.ReportEmpty: lambda _: None,  # Asked for by `is_empty`.
         }
         self._rare: dict[type[wire.FromWorker], Callable[[KeeperLink, Any], None]] = {

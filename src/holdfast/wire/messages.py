@@ -30,6 +30,7 @@ __all__ = [
     "DeliverClose",
     "DeliverResume",
     "DeliverText",
+    "Delivery",
     "Drained",
     "FromWorker",
     "Handover",
@@ -356,7 +357,6 @@ class DeliverResume(Struct, frozen=True, array_like=True, tag=14):
 
     It is acknowledged like a message, when the endpoint has got as far as to wait for one; then
     come the messages that were not acknowledged before. `resumed` counts: 1 for the first time.
-    Other deliveries of an attended connection carry no attachment.
     """
 
     connection: int
@@ -377,6 +377,7 @@ class Pressure(Struct, frozen=True, array_like=True, tag=15):
 
 
 Deliver: TypeAlias = DeliverText | DeliverBinary
+Delivery: TypeAlias = DeliverText | DeliverBinary | DeliverClose | DeliverResume
 Publication: TypeAlias = PublicationText | PublicationBinary | PublicationJson
 Answer: TypeAlias = SearchResult | LookUpResult
 ToWorker: TypeAlias = (
