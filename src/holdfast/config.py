@@ -208,7 +208,7 @@ def from_json(kind: type[Any], text: str) -> Any:
 
 def _read(fields: dict[str, Any]) -> dict[str, Any]:
     # JSON knows only lists; settings hold only tuples.
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     # The kinds of settings that others contain.
     for name, kind in (("keeper", KeeperLimits), ("limits", KeeperLimits), ("http", HttpLimits)):
         if name in values:
