@@ -66,4 +66,4 @@ system-packages:
 clean:
 	rm -rf $(VENV) tests/node/node_modules build dist htmlcov .coverage .coverage.* \
 	    .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests examples benchmarks compliance fuzzing -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -5,12 +5,14 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from holdfast.config import (
+    HttpLimits,
     KeeperLimits,
     KeeperSettings,
     ServerSettings,
     WorkerSettings,
     from_json,
     to_json,
+    worker_settings,
 )
 
 Settings = KeeperSettings | ServerSettings | WorkerSettings
@@ -30,9 +32,10 @@ WORKER = WorkerSettings(
 @pytest.mark.parametrize(
     "settings",
     [
-        KeeperSettings(3, KeeperLimits(max_message=5, auto_response=("ping", "pong"))),
+        KeeperSettings(3, 1.5, KeeperLimits(max_message=5, auto_response=("ping", "pong"))),
         ServerSettings("chät:app", port=80, watch=("src", "templates")),
         ServerSettings("chat:app", keeper=KeeperLimits(close_timeout=0.5)),
+        ServerSettings("chat:app", http=HttpLimits(max_headers=50, write_timeout=0.5)),
         WORKER,
     ],
 )
@@ -61,8 +64,11 @@ def test_what_a_client_may_take_of_the_keeper_is_limited_by_default() -> None:
 
 def test_what_a_worker_may_take_is_limited_by_default() -> None:
     assert WORKER.drain_timeout == WORKER.lifecycle_timeout == WORKER.request_timeout == 30.0
-    assert (WORKER.keep_alive, WORKER.develop) == (5.0, False)
+    assert (WORKER.http.keep_alive, WORKER.develop) == (5.0, False)
     assert WORKER.max_body == 16 * 1024 * 1024
+    assert (WORKER.http.max_header_size, WORKER.http.max_headers) == (32 * 1024, 100)
+    assert (WORKER.http.header_timeout, WORKER.http.write_timeout) == (20.0, 60.0)
+    assert WORKER.http.limit_concurrency == 0
 
 
 def test_only_proxies_on_this_machine_are_believed_by_default() -> None:
@@ -71,8 +77,17 @@ def test_only_proxies_on_this_machine_are_believed_by_default() -> None:
 
 def test_what_the_server_is_told_of_requests_has_the_defaults_of_its_workers() -> None:
     server = ServerSettings("chat:app")
-    for name in ("max_body", "request_timeout", "forwarded_allow_ips"):
+    for name in ("max_body", "request_timeout", "forwarded_allow_ips", "http"):
         assert getattr(server, name) == getattr(WORKER, name)
+
+
+def test_a_worker_gets_what_both_kinds_of_settings_name() -> None:
+    own = {"control_fd": 3, "stream_fd": 4, "handover_fd": 5, "listen_fd": 6}
+    server = ServerSettings("chat:app", max_body=5, max_events=7, develop=True)
+    made = worker_settings(server, **own, worker=1, generation=2, first=True, max_events=0)
+    assert (made.application, made.max_body, made.develop) == ("chat:app", 5, True)
+    assert (made.control_fd, made.worker, made.first) == (3, 1, True)
+    assert made.max_events == 0  # its own
 
 
 def test_a_process_does_not_start_with_settings_it_does_not_know() -> None:

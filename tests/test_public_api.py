@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
+import re
 from types import ModuleType
 
 import pytest
@@ -34,6 +36,26 @@ def test_every_public_class_and_function_is_documented(name: str) -> None:
         # A dataclass without a docstring gets its signature for one.
         assert doc.strip(), f"{name} has no docstring"
         assert not doc.startswith(f"{name}("), f"{name} has no docstring of its own"
+
+
+CLASSES = [name for name in holdfast.__all__ if inspect.isclass(getattr(holdfast, name))]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_help_says_what_each_attribute_is(name: str) -> None:
+    # The text below an annotation is for readers of the source: at run time it is gone.
+    public = getattr(holdfast, name)
+    for attribute, kind in inspect.get_annotations(public).items():
+        if not attribute.startswith("_") and "ClassVar" not in str(kind) and attribute not in FOR_HOSTS:
+            said = re.search(rf"^ +{attribute}( \(.*\))?: ", public.__doc__, re.MULTILINE)
+            assert said, f"the docstring of {name} does not say what {attribute} is"
+
+
+def test_help_begins_with_what_users_need() -> None:
+    text = pydoc.render_doc(holdfast, renderer=pydoc.plaintext)
+    assert "holdfast - A server for web applications" in text
+    assert "app = ServiceWorker()" in text[:2000]
+    assert "tests/test_architecture.py" not in text
 
 
 def test_nothing_private_is_public() -> None:
@@ -72,6 +94,7 @@ STANDARD: dict[type, tuple[set[str], set[str]]] = {
 }
 FOR_HOSTS = {"answer", "decision", "failures", "set_cookies"}
 FOR_HOSTS |= {"lose", "receive", "wake_iterations"}
+FOR_HOSTS |= {"about", "attachment", "serial"}
 
 
 @pytest.mark.parametrize("kind", STANDARD)

@@ -19,6 +19,7 @@ LISTENERS = """
 from holdfast import (
     ActivateEvent,
     BroadcastChannel,
+    Connection,
     ErrorEvent,
     ExtendableEvent,
     FetchEvent,
@@ -61,6 +62,55 @@ def error(event: ErrorEvent) -> None:
 @app.on("fetch")
 async def fetch(event: FetchEvent) -> Response:
     return Response(event.request.url.pathname)
+
+
+@app.on("fetch")
+def leave_to_others(event: FetchEvent) -> None: ...
+
+
+@app.on("fetch")
+def perhaps(event: FetchEvent) -> Response | None:
+    return Response("/") if event.request.path == "/" else None
+
+
+@app.on("fetch")
+async def perhaps_later(event: FetchEvent) -> Response | None:
+    return perhaps(event)
+
+
+@app.on("fetch")
+def upgrade_here(event: FetchEvent) -> Connection:
+    return event.upgrade_websocket()
+
+
+app.on("fetch")(lambda event: event.respond_with(Response("x")))
+app.on("fetch")(lambda event: Response("x"))
+app.on("websocketupgrade")(lambda event: event.accept())
+
+
+@app.on("fetch")  # wrong: cannot be "Callable
+def text(event: FetchEvent) -> str:
+    return "text"
+
+
+@app.on("fetch")  # wrong: cannot be "Callable
+async def table(event: FetchEvent) -> dict[str, str]:
+    return {}
+
+
+@app.on("fetch")  # wrong: cannot be "Callable
+def text_or_nothing(event: FetchEvent) -> str | None:
+    return None
+
+
+@app.on("websocketupgrade")
+def reject(event: WebSocketUpgradeEvent) -> Response:
+    return Response("no", status=401)
+
+
+@app.on("websocketupgrade")  # wrong: cannot be "Callable
+def accept_by_text(event: WebSocketUpgradeEvent) -> str:
+    return "come in"
 
 
 @app.on("websocketupgrade")

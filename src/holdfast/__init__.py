@@ -1,8 +1,33 @@
-"""holdfast: a server for web applications whose WebSocket connections outlive their code.
+"""A server for web applications whose WebSocket connections outlive their code.
 
-Rooms, and who may visit whom, are listed in `tests/test_architecture.py`; the way of a message
-through them is in `docs/flow.md`.
+An application is a ServiceWorker with listeners, functions that are called with an event:
+
+    from holdfast import Response, ServiceWorker
+
+    app = ServiceWorker()
+
+    @app.on("fetch")
+    def show_page(event):
+        return Response.html("<h1>Hello</h1>")
+
+    @app.on("websocketupgrade")
+    def join(event):
+        event.accept(data={"said": 0})
+
+    @app.on("websocketmessage")
+    def say(event):
+        event.source.data["said"] += 1
+        event.source.send(f"{event.data} ({event.source.data['said']})")
+
+`holdfast develop chat.py` serves it and reloads it when it changes, `holdfast serve chat.py` is for
+production. Look up the events (FetchEvent, WebSocketUpgradeEvent, WebSocketMessageEvent,
+WebSocketCloseEvent), what they bring (Request, Connection), what they answer with (Response,
+HTTPError and its kinds), and how to reach others (BroadcastChannel, Clients). Tests have tools in
+`holdfast.testing`.
 """
+
+# Rooms, and who may visit whom, are listed in tests/test_architecture.py; the way of a message
+# through them is in docs/flow.md.
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "AsgiSettings",
     "HttpLimits",
     "KeeperLimits",
     "KeeperSettings",
@@ -126,6 +127,8 @@ class ServerSettings:
     max_rss: int = 0
     develop: bool = False
     watch: tuple[str, ...] = ()
+    # More files to watch than supervisor/watch.py does by itself.
+    watch_patterns: tuple[str, ...] = ()
     # For the workers, who have the reasons.
     max_body: int = 16 * 1024 * 1024
     request_timeout: float = 30.0
@@ -184,6 +187,22 @@ class WorkerSettings:
     forwarded_allow_ips: str = "127.0.0.1,::1"
     allow_origins: tuple[str, ...] = ()
     http: HttpLimits = HttpLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class AsgiSettings:
+    """What an application reads that somebody else's server serves."""
+
+    # For all of these, see above; they have the same defaults.
+    develop: bool = False
+    drain_timeout: float = 30.0
+    event_timeout: float = 60.0
+    lifecycle_timeout: float = 30.0
+    request_timeout: float = 30.0
+    max_body: int = 16 * 1024 * 1024
+    allow_origins: tuple[str, ...] = ()
+    # Of these, only what is about messages: connections, and their memory, are the server's.
+    keeper: KeeperLimits = KeeperLimits(max_memory=0)
 
 
 def worker_settings(server: ServerSettings, **own: Any) -> WorkerSettings:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from asyncio import CancelledError
 from inspect import CORO_CLOSED, getcoroutinestate
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +21,7 @@ from holdfast.core.dispatch import (
 )
 from holdfast.core.errors import AlreadyDecided, NotAnUpgradeRequest
 from holdfast.core.http import Request, Response
+from holdfast.core.listeners import Listener
 from holdfast.core.request_events import FetchEvent, Upgrade, WebSocketUpgradeEvent
 from tests.core.fakes import (
     URL,
@@ -32,13 +34,13 @@ from tests.core.fakes import (
     outbox_of,
     run,
     suspend,
+    upgrade_event,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from holdfast.core.events import ExtendableEvent
-    from holdfast.core.listeners import Listener
 
 EVENT = message_event(FakeHost())
 
@@ -441,9 +443,72 @@ def test_a_request_nobody_answers_has_no_answer() -> None:
     assert answer(fetch_event(), lambda event: None) is None
 
 
-@pytest.mark.parametrize("result", ["text", b"bytes", 200, {"a": 1}])
-def test_what_is_no_response_answers_nothing(result: object) -> None:
-    assert answer(fetch_event(), lambda event: result) is None
+@pytest.mark.parametrize("result", ["text", "", b"bytes", 200, False, {"a": 1}, suspend])
+@pytest.mark.parametrize("waits", [None, 0, 1])
+def test_returning_what_is_no_response_is_a_failure(result: object, waits: int | None) -> None:
+    def show(event: FetchEvent) -> object:
+        return result
+
+    async def show_later(event: FetchEvent) -> object:
+        for _ in range(waits or 0):
+            await suspend()
+        return result
+
+    call = show if waits is None else show_later
+    error = error_of(answer(fetch_event(), call))
+    assert isinstance(error, TypeError)
+    assert str(error) == (
+        f"the fetch listener {call.__qualname__} returned {type(result).__name__}; "
+        "return a Response, or None to leave the request to the next listener"
+    )
+
+
+def test_listener_that_is_an_object_is_named_by_its_class() -> None:
+    class Page:
+        def handle_event(self, event: FetchEvent) -> str:
+            return "text"
+
+    page = Page()
+    failure = run(dispatch_request(fetch_event(), [Listener(page.handle_event, page, "continue")]))
+    assert re.match("the fetch listener .*Page returned str; ", str(error_of(failure)))
+
+
+def test_returning_a_coroutine_that_was_not_awaited_is_a_failure_and_closes_it() -> None:
+    response = respond_later()
+
+    async def forgot(event: FetchEvent) -> object:
+        return response
+
+    error = error_of(answer(fetch_event(), forgot))
+    assert " returned coroutine; " in str(error)
+    assert getcoroutinestate(response) == CORO_CLOSED
+
+
+def test_returning_something_else_beside_an_answer_is_a_failure() -> None:
+    def both(event: FetchEvent) -> str:
+        event.respond_with(Response("hi"))
+        return "text"
+
+    assert isinstance(error_of(answer(fetch_event(), both)), TypeError)
+
+
+def test_returning_the_connection_that_was_made_is_harmless() -> None:
+    connections: list[object] = []
+
+    def upgrade(event: FetchEvent) -> object:
+        connections.append(event.upgrade_websocket())
+        return connections[0]
+
+    upgraded = answer(fetch_event(upgradable=True), upgrade)
+    assert isinstance(upgraded, Upgrade)
+    assert upgraded.connection is connections[0]
+
+
+def test_returning_another_connection_is_a_failure() -> None:
+    other = close_event(FakeHost()).source
+    for event in (fetch_event(), fetch_event(upgradable=True)):
+        error = error_of(answer(event, lambda event: other))
+        assert " returned Connection; " in str(error)
 
 
 def test_responding_answers() -> None:
@@ -614,15 +679,35 @@ def test_upgrading_an_ordinary_request_is_a_failure() -> None:
 
 
 def test_a_handshake_event_is_answered_by_acceptance_or_rejection() -> None:
-    def event() -> WebSocketUpgradeEvent:
-        return WebSocketUpgradeEvent(FakeHost().new_outbox(), handshake(), upgradable=True)
-
     accept = listener(lambda event: event.accept())
     reject = listener(lambda event: event.reject(Response("no", status=401)))
-    assert isinstance(run(dispatch_request(event(), [accept])), Upgrade)
-    refusal = run(dispatch_request(event(), [reject]))
+    assert isinstance(run(dispatch_request(upgrade_event(), [accept])), Upgrade)
+    refusal = run(dispatch_request(upgrade_event(), [reject]))
     assert isinstance(refusal, Response)
     assert refusal.status == 401  # A32
+
+
+def test_a_handshake_listener_may_return_a_rejection_or_what_accept_returned() -> None:
+    accept = listener(lambda event: event.accept())
+    reject = listener(lambda event: Response("no", status=401))
+    assert isinstance(run(dispatch_request(upgrade_event(), [accept])), Upgrade)
+    refusal = run(dispatch_request(upgrade_event(), [reject]))
+    assert isinstance(refusal, Response)
+    assert refusal.status == 401
+
+
+@pytest.mark.parametrize("result", ["text", True, {"name": "Ann"}])
+def test_a_handshake_listener_that_returns_something_else_is_a_failure(result: object) -> None:
+    def join(event: WebSocketUpgradeEvent) -> object:
+        return result
+
+    error = error_of(run(dispatch_request(upgrade_event(), [listener(join)])))
+    assert isinstance(error, TypeError)
+    assert str(error) == (
+        f"the websocketupgrade listener {join.__qualname__} returned {type(result).__name__}; "
+        "call event.accept() or event.reject(response), or return None to leave it to the next "
+        "listener"
+    )
 
 
 @pytest.mark.parametrize("waits", [0, 1])

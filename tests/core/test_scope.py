@@ -145,6 +145,14 @@ def test_an_event_that_does_not_exist_is_refused_with_those_that_do(type: str) -
         app.on(type)(first)  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize("type", ["message", "gap"])
+def test_an_event_of_channels_is_said_to_be_one(type: str) -> None:
+    app = ServiceWorker()
+    hint = "; the messages of connections are websocketmessage" if type == "message" else ""
+    with pytest.raises(ValueError, match=f"; '{type}' is an event of a BroadcastChannel{hint}$"):
+        app.on(type)  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize("type", [None, 5, b"fetch", ["fetch"], first])
 def test_a_type_that_is_no_text_is_refused(type: Any) -> None:
     app = ServiceWorker()

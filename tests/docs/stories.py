@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import signal
 import urllib.request
 from dataclasses import dataclass
@@ -211,15 +212,40 @@ def subprotocol(stage: Stage) -> None:
         assert receive(ann) == ["you are Ann"]
 
 
-@story(AUTHENTICATION, "origin")
+@story(AUTHENTICATION, "windows")
+def windows(stage: Stage) -> None:
+    ann, bob = log_in(stage, "Ann"), log_in(stage, "Bob")
+    with stage.connect(**as_sent(ann)), stage.connect(**as_sent(ann)):
+        with stage.connect(**as_sent(ann)), stage.connect(**as_sent(bob)):
+            assert stage.refused(**as_sent(ann)) == 429
+        with stage.connect(**as_sent(ann)) as third:
+            third.send("who am I?")
+            assert receive(third) == ["you are Ann"]
+
+
+@story(AUTHENTICATION, "cookie")
 def origin(stage: Stage) -> None:
     headers = log_in(stage, "Ann")
-    assert stage.refused(**as_sent(headers | {"origin": "https://evil.example"})) == 403
-    assert stage.refused(**as_sent({"origin": "https://chat.example"})) == 401
-    for own in ({}, {"origin": "https://chat.example"}):
-        with stage.connect(**as_sent(headers | own)) as ann:
-            ann.send("who am I?")
-            assert receive(ann) == ["you are Ann"]
+
+    def status(server: Server, origin: str | None) -> int:
+        sent = headers if origin is None else headers | {"origin": origin}
+        try:
+            with connect(server.ws_url, **as_sent(sent)) as ann:
+                ann.send("who am I?")
+                assert receive(ann) == ["you are Ann"]
+                return 101
+        except InvalidStatus as refusal:
+            return refusal.response.status_code
+
+    assert status(stage.server, None) == status(stage.server, stage.server.url) == 101
+    assert status(stage.server, "https://chat.example") == 403
+    assert "INFO holdfast.worker: GET '/': 403, 'pages of this origin" in stage.server.log()
+    (shown,) = [block.code for block in stage.page.blocks if "--allow-origin" in block.code]
+    _, options = shown.split("chat.py ")
+    with Server.start(APPLICATION, *shlex.split(options), cwd=stage.directory) as server:
+        assert status(server, "https://chat.example") == 101
+        assert status(server, "https://blog.example.com") == 101
+        assert status(server, "https://evil.example") == 403
 
 
 @story(AUTHENTICATION, "logout")
@@ -332,6 +358,17 @@ def order(stage: Stage) -> None:
         for count in (1, 2):
             ann.send("tea")
             assert receive(ann) == [f"{count} ordered"]
+
+
+@story(STREAMING, "seats")
+def seats(stage: Stage) -> None:
+    # As if the worker died when it had written and not yet sent.
+    dies = "    if event.attempt == 1:\n        __import__('os')._exit(1)\n    event.source.send("
+    stage.reload(stage.page.code("seats").replace("    event.source.send(", dies))
+    with stage.connect() as ann, stage.connect() as bob:
+        for client, answer in ((ann, "it is yours"), (bob, "it is taken")):
+            client.send("7a")
+            assert receive(client) == [answer]
 
 
 @story(STREAMING, "events")

@@ -150,7 +150,7 @@ def test_an_http_error_keeps_status_message_and_headers(web: Http) -> None:
     assert (answer.status, answer.body) == (401, b"who are you?")
     assert answer.header("www-authenticate") == "Basic"
     assert answer.header("set-cookie") is None
-    assert web.log_of("/401") == ["WARNING holdfast.worker: GET '/401': 401, 'who are you?'"]
+    assert web.log_of("/401") == ["INFO holdfast.worker: GET '/401': 401, 'who are you?'"]
 
 
 @pytest.mark.parametrize(("path", "status"), [("/503", 503), ("/raise", 500)])

@@ -350,10 +350,19 @@ def test_whitespace_around_a_value_is_not_part_of_it(web: Web) -> None:
 def test_trailers_never_become_headers(web: Web) -> None:
     # RFC 9110 section 6.5.1. uvicorn appends them to the headers that the application holds.
     request = b"POST /seen HTTP/1.1\r\n" + HOST + b"A: b\r\n" + CHUNKED + b"\r\n0\r\n"
-    trailers = b"Host: b\r\nA: c\r\nCookie: d=e\r\nExpect: 100-continue\r\nConnection: close\r\n"
+    trailers = b"Host: b\r\nA: c\r\nCookie: d=e\r\nExpect: 100-continue\r\n"
     url, fields = seen(web, request + trailers + b"\r\n")
     assert url == "http://a/seen"
     assert fields == {"host": "a", "a": "b", "transfer-encoding": "chunked"}
+
+
+@pytest.mark.parametrize("path", [b"/body", b"/hello"])
+def test_what_the_parser_stops_for_ends_the_connection(web: Web, path: bytes) -> None:
+    # In a trailer it means nothing, but llhttp reads nothing behind it.
+    head = b"POST " + path + b" HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n"
+    with RawClient(web.server.port) as client:
+        client.send(head + b"5\r\nhello\r\n0\r\nConnection: close\r\n\r\n" + NEXT)
+        assert client.receive_rest().count(b"hello") == 1
 
 
 def test_options_for_the_whole_server_are_answered(web: Web) -> None:

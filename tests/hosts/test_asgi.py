@@ -203,7 +203,7 @@ def test_a_refusal_is_a_response_one_line_in_the_log_and_nothing_else(
         b"content-length": b"9",
     }
     (record,) = caplog.records
-    assert record.levelname == "WARNING"
+    assert record.levelname == "INFO"
     assert record.getMessage() == "GET '/x': 403, 'not\\nyours'"
     assert (side.host.reports, side.errors, side.host.commits) == ([], [], [])
 
@@ -1010,7 +1010,9 @@ def test_a_malformed_handshake_is_refused_without_an_event() -> None:
     run(work)
 
 
-def test_a_handshake_that_nobody_decides_is_426() -> None:
+def test_a_handshake_that_nobody_decides_is_426_and_the_log_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     # E6.
     async def work() -> None:
         client = handshake(Giver())
@@ -1019,6 +1021,9 @@ def test_a_handshake_that_nobody_decides_is_426() -> None:
         assert (b"upgrade", b"websocket") in client.headers
 
     run(work)
+    (record,) = caplog.records
+    assert record.levelname == "INFO"
+    assert record.getMessage() == "GET '/x': 426, no listener accepted or rejected the handshake"
 
 
 def test_an_attachment_that_cannot_be_kept_is_a_failure() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from pathlib import Path, PurePath
@@ -196,10 +197,11 @@ def test_what_is_no_get_or_no_success_has_no_copy(page: Path) -> None:
 def test_what_is_missing_is_404_and_one_line_in_the_log(
     page: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     response = respond(Response.file(page.with_name("gone")))
     assert (response.status, content(response)) == (404, b"Not Found")
     (record,) = caplog.records
-    assert (record.levelname, record.exc_info) == ("WARNING", None)
+    assert (record.levelname, record.exc_info) == ("INFO", None)
     assert record.getMessage().startswith("GET '/x': 404, cannot open '")
 
 

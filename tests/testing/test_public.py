@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
+import re
 import subprocess
 import sys
 
@@ -17,6 +19,7 @@ PUBLIC = [
     "ConnectionClosed",
     "Server",
     "ServerFailed",
+    "StartServer",
     "Stream",
     "TestClient",
     "UpgradeRefused",
@@ -40,6 +43,13 @@ def test_every_public_name_can_be_imported_and_is_documented(name: str) -> None:
 def test_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         getattr(testing, "Nothing")  # noqa: B009 - mypy knows that there is none.
+
+
+def test_help_begins_with_what_it_is_for_and_shows_every_name() -> None:
+    text = pydoc.render_doc(testing, renderer=pydoc.plaintext)
+    assert "holdfast.testing - Tools for tests: " in text
+    for name in PUBLIC:
+        assert re.search(rf"^    class {name}\(", text, re.MULTILINE), f"{name} is not shown"
 
 
 def test_pytest_does_not_take_the_client_for_a_test() -> None:

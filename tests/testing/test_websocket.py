@@ -118,6 +118,7 @@ async def test_refused_handshake_raises_with_the_response() -> None:
             async with client.connect("/"):
                 pass
         response = caught.value.response
+        assert str(caught.value) == "the handshake was answered with 401, not with 101"
         assert (response.status, response.headers["x-why"]) == (401, "no cookie")
         assert await response.text() == "who are you?"
 
@@ -129,6 +130,9 @@ async def test_handshake_that_nobody_decided_is_refused_with_426() -> None:
             async with client.connect("/"):
                 pass
         assert caught.value.response.status == 426
+        assert str(caught.value) == (
+            "the handshake was answered with 426, not with 101: no listener accepted or rejected it"
+        )
 
 
 @in_loop
@@ -228,6 +232,61 @@ async def test_hundred_messages_sent_at_once_come_back_in_order() -> None:
         for number in range(100):
             await ws.send(str(number))
         assert [await ws.receive() for _ in range(100)] == [str(n) for n in range(100)]
+
+
+@in_loop
+async def test_all_that_is_left_is_received_when_everything_is_done() -> None:
+    app = accepting()
+
+    @app.on("websocketmessage")
+    async def message(event: WebSocketMessageEvent) -> None:
+        event.source.send("at once")
+        event.wait_until(later(event))
+
+    async def later(event: WebSocketMessageEvent) -> None:
+        await asyncio.sleep(0.01)
+        event.source.send(b"later")
+
+    async with TestClient(app) as client, client.connect("/") as ws:
+        assert await ws.receive_all() == []
+        await ws.send("x")
+        await ws.send("y")
+        assert await ws.receive() == "at once"
+        assert sorted(map(str, await ws.receive_all())) == ["at once", "b'later'", "b'later'"]
+        assert await ws.receive_all() == []
+
+
+@in_loop
+async def test_all_that_is_left_of_a_closed_connection_is_what_came_before() -> None:
+    app = accepting()
+
+    @app.on("websocketmessage")
+    def message(event: WebSocketMessageEvent) -> None:
+        event.source.send("bye")
+        event.source.close(4000)
+
+    async with TestClient(app) as client, client.connect("/") as ws:
+        await ws.send("x")
+        assert await ws.receive_all() == ["bye"]
+        assert (ws.close_code, await ws.receive_all()) == (4000, [])
+
+
+@in_loop
+async def test_waiting_for_all_that_is_left_times_out_while_something_goes_on() -> None:
+    app = accepting()
+    done = asyncio.Event()
+
+    @app.on("websocketmessage")
+    async def message(event: WebSocketMessageEvent) -> None:
+        await done.wait()
+        event.source.send("done")
+
+    async with TestClient(app) as client, client.connect("/") as ws:
+        await ws.send("x")
+        with pytest.raises(TimeoutError, match=r"not settled \(/: a message in flight\)"):
+            await ws.receive_all(timeout=0)
+        done.set()
+        assert await ws.receive_all() == ["done"]
 
 
 @in_loop

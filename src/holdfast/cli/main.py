@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from holdfast.cli.direct import check_direct, direct_option, serve_directly
+from holdfast.cli.http import check_addresses, http_options
 from holdfast.cli.limits import check_origins, limit_options
 from holdfast.cli.options import worker_options
 from holdfast.config import ServerSettings
@@ -22,6 +24,7 @@ from holdfast.supervisor.control_socket import NoServer, ask
 from holdfast.supervisor.process import bind, serve
 
 if TYPE_CHECKING:
+    import socket
     from typing import Any, NoReturn
 
 __all__ = ["main"]
@@ -55,6 +58,7 @@ REQUEST_OPTIONS = (
         default=DEFAULTS.forwarded_allow_ips,
         show_default=True,
         metavar="ADDRESSES",
+        callback=check_addresses,
         help="Proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses and networks, "
         "with commas between them, or * for all.",
     ),
@@ -72,6 +76,7 @@ REQUEST_OPTIONS = (
 
 def request_options(command: F) -> F:
     """Add what `serve` and `develop` have in common about requests."""
+    command = http_options(command)
     for option in reversed(REQUEST_OPTIONS):
         command = option(command)
     return command
@@ -87,25 +92,43 @@ def main() -> None:
 @click.argument("application")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 @PORT
+@direct_option
 @worker_options
 @request_options
 @limit_options
-def serve_command(application: str, host: str, port: int, **options: Any) -> None:
-    """Serve APPLICATION: module:name or path/to/file.py:name.
+def serve_command(application: str, host: str, port: int, direct: bool, **options: Any) -> None:
+    """Serve APPLICATION: module:name or path/to/file.py:name. Without a name, `app` is meant.
 
     SIGHUP or `holdfast reload` replaces its code, SIGTERM or `holdfast stop` ends it.
     """
-    _serve(ServerSettings(application, host, port, **options))
+    settings = ServerSettings(application, host, port, **options)
+    if direct:
+        check_direct(settings.workers)
+        _serve(settings, serve_directly)
+    else:
+        _serve(settings, _supervise)
 
 
 @main.command("develop")
 @click.argument("application")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 @PORT
+@click.option(
+    "--watch",
+    "watch_patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="More files that reload the application when they change: '*.json', 'words/*.txt'. May "
+    "be given several times.",
+)
 @request_options
 @limit_options
 def develop_command(application: str, host: str, port: int, **requests: Any) -> None:
-    """Serve APPLICATION, reload it when a Python file here changes, show error details.
+    """Serve APPLICATION, reload it when a file of its changes, show error details.
+
+    APPLICATION is module:name or path/to/file.py:name; without a name, `app` is meant. Watched
+    are, in and below this directory, Python files, pages, templates, styles, scripts and
+    settings (.py, .html, .jinja, .css, .js, .toml and the like).
 
     One worker; connections stay open over every change. Not for production: clients see
     tracebacks.
@@ -113,7 +136,7 @@ def develop_command(application: str, host: str, port: int, **requests: Any) -> 
     settings = ServerSettings(
         application, host, port, workers=1, spares=0, develop=True, watch=(".",), **requests
     )
-    _serve(settings)
+    _serve(settings, _supervise)
 
 
 @main.command("reload")
@@ -148,7 +171,11 @@ def stop_command(port: int) -> None:
     click.echo("stopped")
 
 
-def _serve(settings: ServerSettings) -> None:
+def _supervise(settings: ServerSettings, listener: socket.socket) -> int:
+    return asyncio.run(serve(settings, listener))
+
+
+def _serve(settings: ServerSettings, run: Callable[[ServerSettings, socket.socket], int]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         listener = bind(settings.host, settings.port)
@@ -156,7 +183,7 @@ def _serve(settings: ServerSettings) -> None:
         _fail(_bind_problem(error, settings))
     with listener:
         try:
-            sys.exit(asyncio.run(serve(settings, listener)))
+            sys.exit(run(settings, listener))
         except NoServer as error:
             _fail(str(error))
 

@@ -46,8 +46,11 @@ class BroadcastChannel:
             the oldest gives way and the `gap` event tells, or the iteration raises.
 
     Publications are at most once. Messages of clients are at least once, with effects that are
-    exactly once. Order per publisher and channel is kept. Make channels at module level and keep
-    them, or close them: `with BroadcastChannel(name) as channel:` does.
+    exactly once. Order per publisher and channel is kept.
+
+    An object that only posts costs nothing and need not be closed: make one wherever you post. One
+    that has a listener listens until it is closed, even if nobody holds it any more: make it at
+    module level and keep it, or have `with BroadcastChannel(name) as channel:` close it.
 
     Raises:
         TypeError, ValueError: the name cannot be one, or `max_queue` is no int of at least 1.

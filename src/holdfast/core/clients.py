@@ -46,10 +46,14 @@ class FoundConnection(Connection):
 class Clients:
     """Finds connections; get it as `app.clients` (Service Workers, Clients).
 
-    All connections of this machine are found, whichever worker had their last event, from
-    upgraded to the end of their close event. What is found is a handle like `event.source`: it can
-    send, close, subscribe and unsubscribe; its `data` is a copy. For fan-outs, `subscribe` and
-    BroadcastChannel are far cheaper.
+    All connections of this machine are found, whichever worker had their last event. What is found
+    is a handle like `event.source`: it can send, close, subscribe and unsubscribe; its `data` is a
+    copy. For fan-outs, `subscribe` and BroadcastChannel are far cheaper.
+
+    What is found is what was committed. So a connection is not found by the listeners that accept
+    it, but after they have returned; it is still found by those of its own `websocketclose` event,
+    and not after; and what a listener has changed in its `data`, in its channels or by `close`
+    shows when that listener has returned, or at a `flush`, even to itself.
     """
 
     __slots__ = ()
@@ -79,7 +83,7 @@ class Clients:
         channel: str | None = None,
         limit: int | None = None,
     ) -> list[Connection]:
-        """Return connections, oldest first.
+        """Return connections, oldest first; those of a channel in the order they subscribed.
 
         Args:
             type: "websocket" or "all"; the specification's other types match nothing.

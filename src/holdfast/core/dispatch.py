@@ -15,6 +15,7 @@ from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from holdfast.core.errors import AlreadyDecided
+from holdfast.core.events import discard
 from holdfast.core.http import Response
 from holdfast.core.request_events import Upgrade
 
@@ -40,6 +41,13 @@ T_co = TypeVar("T_co", covariant=True)
 # Whatever else a listener raises before it has waited is its own failure; so is CancelledError,
 # since nobody could have cancelled anything yet (it awaited something that was cancelled before).
 _ENDS_THE_PROCESS = (KeyboardInterrupt, SystemExit)
+
+# What a listener of a request that returned something else should do.
+_INSTEAD = {
+    "fetch": "return a Response, or None to leave the request to the next listener",
+    "websocketupgrade": "call event.accept() or event.reject(response), or return None to leave it "
+    "to the next listener",
+}
 
 
 class Failure:
@@ -195,9 +203,9 @@ async def dispatch_request(
 ) -> Response | Upgrade | Failure | None:
     """Run the listeners of a request; return the answer, the first failure, or None.
 
-    A Response that a listener returns answers the event if nothing else did. A listener that
-    raises after it answered has failed all the same: the answer is one of its effects, and the
-    effects of a failed event are discarded.
+    A Response that a listener returns answers the event if nothing else did; what is neither that
+    nor None is a failure. A listener that raises after it answered has failed all the same: the
+    answer is one of its effects, and the effects of a failed event are discarded.
     """
     failure: Failure | None = None
     for listener in listeners:
@@ -205,8 +213,8 @@ async def dispatch_request(
             result = listener.call(event)
             if result is not None and hasattr(result, "__await__"):
                 result = await result
-            if isinstance(result, Response):
-                _answer(event, result)
+            if result is not None:
+                _answer(event, listener, result)
         except Exception as error:
             failure = failure or Failure(error, closes=False)
     decision = event.decision
@@ -223,9 +231,25 @@ async def dispatch_request(
     return failure or response
 
 
-def _answer(event: RequestEvent, response: Response) -> None:
-    if event.decision is response:
+def _answer(event: RequestEvent, listener: Listener, result: object) -> None:
+    """Take what a listener returned for its answer.
+
+    Raises:
+        AlreadyDecided: another one was given before.
+        TypeError: it is none, and would be lost: the listener's author meant it.
+    """
+    decision = event.decision
+    if isinstance(result, Response):
+        if decision is None:
+            event.answer(result)
+        elif decision is not result:
+            raise AlreadyDecided
         return
-    if event.decision is not None:
-        raise AlreadyDecided
-    event.answer(response)
+    # What `accept` and `upgrade_websocket` return may be passed on, as a lambda does.
+    if isinstance(decision, Upgrade) and decision.connection is result:
+        return
+    discard(result)
+    kind = type(result).__qualname__
+    name = getattr(listener.registered, "__qualname__", type(listener.registered).__qualname__)
+    instead = _INSTEAD[event.type]
+    raise TypeError(f"the {event.type} listener {name} returned {kind}; {instead}")

@@ -160,15 +160,18 @@ class ShutdownEvent(ExtendableEvent):
 
 
 class ErrorEvent(ExtendableEvent):
-    """A listener of another event raised. For reporting; it does not change the outcome."""
+    """A listener of another event raised. For reporting; it does not change the outcome.
+
+    Attributes:
+        error: what was raised.
+        event: the event whose listener it was.
+    """
 
     __slots__ = ("error", "event")
     type = "error"
 
     error: BaseException
-    """What was raised."""
     event: ExtendableEvent
-    """The event whose listener it was."""
 
     def __init__(self, outbox: Outbox, error: BaseException, event: ExtendableEvent) -> None:
         super().__init__(outbox)
@@ -177,15 +180,19 @@ class ErrorEvent(ExtendableEvent):
 
 
 class MessageEvent(ExtendableEvent):
-    """Somebody else posted on a BroadcastChannel (HTML Standard, MessageEvent)."""
+    """Somebody else posted on a BroadcastChannel (HTML Standard, MessageEvent).
+
+    Attributes:
+        channel: the channel object that listened.
+        data: text as str, bytes as bytes; other plain data as a copy of its own per channel
+            object.
+    """
 
     __slots__ = ("channel", "data")
     type = "message"
 
     channel: BroadcastChannel
-    """The channel object that listened."""
     data: Any
-    """Text as str, bytes as bytes; other plain data as a copy of its own per channel object."""
 
     def __init__(self, outbox: Outbox, channel: BroadcastChannel, data: Any) -> None:
         super().__init__(outbox)
@@ -194,15 +201,18 @@ class MessageEvent(ExtendableEvent):
 
 
 class GapEvent(ExtendableEvent):
-    """A BroadcastChannel has lost messages: its listeners were slower than they came."""
+    """A BroadcastChannel has lost messages: its listeners were slower than they came.
+
+    Attributes:
+        channel: the channel object that listened.
+        lost: how many, since the last message or gap event.
+    """
 
     __slots__ = ("channel", "lost")
     type = "gap"
 
     channel: BroadcastChannel
-    """The channel object that listened."""
     lost: int
-    """How many, since the last message or gap event."""
 
     def __init__(self, outbox: Outbox, channel: BroadcastChannel, lost: int) -> None:
         super().__init__(outbox)
@@ -215,19 +225,21 @@ class WebSocketMessageEvent(ExtendableEvent):
 
     What its listeners ask for through holdfast happens exactly once: when they have returned, or,
     if one of them raises, not at all. The next message of the connection waits until then.
+
+    Attributes:
+        source: the connection it came from.
+        data: text as str, binary as bytes (RFC 6455 section 5.6).
+        number: counts the deliveries of this connection, from 1.
+        attempt: 1, or more when an earlier worker was lost before it acknowledged this message.
     """
 
     __slots__ = ("attempt", "data", "number", "source")
     type = "websocketmessage"
 
     source: Connection
-    """The connection it came from."""
     data: str | bytes
-    """Text as str, binary as bytes (RFC 6455 section 5.6)."""
     number: int
-    """Counts the deliveries of this connection, from 1."""
     attempt: int
-    """1, or more when an earlier worker was lost before it acknowledged this message."""
 
     # What a delivery carries. Written out, not through super(): made once per message.
     def __init__(
@@ -249,7 +261,10 @@ class WebSocketMessageEvent(ExtendableEvent):
 
     @property
     def id(self) -> str:
-        """The same on each attempt: an idempotency key for effects outside holdfast."""
+        """The same on each attempt: an idempotency key for effects outside holdfast.
+
+        No other event ever has it, not even after a restart of the server or on another one.
+        """
         return f"{self.source.id}-{self.number}"
 
     def json(self) -> Any:
@@ -276,23 +291,28 @@ class WebSocketMessageEvent(ExtendableEvent):
 
 
 class WebSocketCloseEvent(ExtendableEvent):
-    """A connection has closed. Exactly once per accepted connection, after all its messages."""
+    """A connection has closed. Exactly once per accepted connection, after all its messages.
+
+    Until its listeners have returned, `app.clients` still finds the connection.
+
+    Attributes:
+        source: the connection that has closed: `data` and `url` are at hand, methods do nothing.
+        code: as received; 1005 if the peer gave none, 1006 if it vanished (RFC 6455 section 7.1.5).
+        reason: as received, often empty (RFC 6455 section 7.1.6).
+        was_clean: False only for 1006.
+        number: one more than that of the connection's last message.
+        attempt: 1, or more when an earlier worker was lost before it acknowledged this event.
+    """
 
     __slots__ = ("attempt", "code", "number", "reason", "source", "was_clean")
     type = "websocketclose"
 
     source: Connection
-    """The connection that has closed: `data` and `url` are at hand, methods do nothing."""
     code: int
-    """As received; 1005 if the peer gave none, 1006 if it vanished (RFC 6455 section 7.1.5)."""
     reason: str
-    """As received, often empty (RFC 6455 section 7.1.6)."""
     was_clean: bool
-    """False only for 1006."""
     number: int
-    """One more than that of the connection's last message."""
     attempt: int
-    """1, or more when an earlier worker was lost before it acknowledged this event."""
 
     def __init__(
         self,
@@ -315,7 +335,10 @@ class WebSocketCloseEvent(ExtendableEvent):
 
     @property
     def id(self) -> str:
-        """The same on each attempt: an idempotency key for effects outside holdfast."""
+        """The same on each attempt: an idempotency key for effects outside holdfast.
+
+        No other event ever has it, not even after a restart of the server or on another one.
+        """
         return f"{self.source.id}-{self.number}"
 
 

@@ -38,12 +38,15 @@ _MULTIPART = "multipart/form-data"
 
 
 class Client(NamedTuple):
-    """Who sent a request."""
+    """Who sent a request.
+
+    Attributes:
+        host: an IP address; what a trusted proxy said, as it was said.
+        port: 0 if a proxy did not say.
+    """
 
     host: str
-    """An IP address; what a trusted proxy said, as it was said."""
     port: int
-    """0 if a proxy did not say."""
 
 
 class Request:
@@ -56,6 +59,9 @@ class Request:
     Raises:
         ValueError: url, method or a header is not valid, or a GET or HEAD was given a body.
         TypeError: the body is of a type that cannot be sent.
+
+    Attributes:
+        method: in upper case if it is a usual one.
     """
 
     __slots__ = (
@@ -71,7 +77,6 @@ class Request:
     )
 
     method: str
-    """In upper case if it is a usual one."""
 
     def __init__(
         self,
@@ -96,7 +101,7 @@ class Request:
         self._body_used = False
         self._client: tuple[str, int] | None = client
         self._cookies: dict[str, str] | None = None
-        self._received: _Received = ("", b"", b"", [])
+        self._received: _Received = ("", b"", b"", [], "")
 
     @classmethod
     def from_parts(
@@ -108,11 +113,16 @@ class Request:
         headers: list[tuple[Bytes, Bytes]],
         client: tuple[str, int] | None,
         body: AsyncIterable[Bytes] | None,
+        root: str = "",
     ) -> Request:
-        """For hosts: keep what the HTTP parser gave. Check `has_valid_url` before dispatching."""
+        """For hosts: keep what the HTTP parser gave. Check `has_valid_url` before dispatching.
+
+        Args:
+            root: a path that comes before `raw_path` in the URL: where the application is mounted.
+        """
         request = cls.__new__(cls)
         request.method = method
-        request._received = (scheme, raw_path, query, headers)
+        request._received = (scheme, raw_path, query, headers, root)
         request._client = client
         request._body = body
         request._body_used = False
@@ -132,8 +142,8 @@ class Request:
             ValueError: the Host field is not one; hosts answer such requests with 400.
         """
         if self._url is None:
-            scheme, _, query, headers = self._received
-            self._url = URL.from_request(scheme, _host(headers), self.path, query)
+            scheme, _, query, headers, root = self._received
+            self._url = URL.from_request(scheme, _host(headers), root + self.path, query)
         return self._url
 
     @property
@@ -148,7 +158,11 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The same as `url.pathname`, but cheap: routes look at it for every request."""
+        """The same as `url.pathname`, but cheap: routes look at it for every request.
+
+        Where the application is mounted below a path of another one (ASGI's `root_path`), only
+        `url` has that path.
+        """
         if self._path is None:
             self._path = normalize_target(self._received[1])
         return self._path
@@ -238,8 +252,8 @@ class Request:
         return chunks(take_body(self))
 
 
-# What a host received: scheme, target path, query, header fields.
-_Received: TypeAlias = tuple[str, bytes, bytes, list[tuple[bytes, bytes]]]
+# What a host received: scheme, target path, query, header fields; and where it is mounted.
+_Received: TypeAlias = tuple[str, bytes, bytes, list[tuple[bytes, bytes]], str]
 
 
 def _host(headers: list[tuple[bytes, bytes]]) -> bytes:

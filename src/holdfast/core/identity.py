@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 
-__all__ = ["ConnectionIds"]
+__all__ = ["KEY_BYTES", "NODE_BYTES", "ConnectionIds"]
 
 NODE_BYTES = 5
 SERIAL_BYTES = 8
@@ -21,6 +21,8 @@ MAC_BYTES = 4
 # 128 bits are not to be guessed, and more than 64 bytes BLAKE2b does not take.
 MIN_KEY_BYTES = 16
 MAX_KEY_BYTES = 64
+# What one has that is made at random.
+KEY_BYTES = 32
 
 
 class ConnectionIds:

@@ -50,12 +50,15 @@ class Upgrade(NamedTuple):
 
 
 class RequestEvent(ExtendableEvent):
-    """Base of the two events that answer a request."""
+    """Base of the two events that answer a request.
+
+    Attributes:
+        request: what is asked for.
+    """
 
     __slots__ = ("_cookies", "_decision", "_upgradable", "request")
 
     request: Request
-    """What is asked for."""
 
     def __init__(self, outbox: Outbox, request: Request, *, upgradable: bool) -> None:
         super().__init__(outbox)
@@ -125,7 +128,10 @@ class RequestEvent(ExtendableEvent):
 
 
 class FetchEvent(RequestEvent):
-    """A request to answer (Service Workers, FetchEvent). Unanswered, the client gets a 404.
+    """A request, `event.request`, to answer (Service Workers, FetchEvent).
+
+    A listener returns a Response, or None to leave the request to the next listener; anything else
+    it returns is an error. Unanswered, the client gets a 404.
 
     Also dispatched for a WebSocket handshake that no `websocketupgrade` listener decided;
     unanswered, that gets a 426.
@@ -174,9 +180,10 @@ class FetchEvent(RequestEvent):
 
 
 class WebSocketUpgradeEvent(RequestEvent):
-    """A WebSocket handshake to accept or reject; asynchronous work before that is fine.
+    """A WebSocket handshake, `event.request`, to accept or reject.
 
-    Well-formed it is already (RFC 6455 section 4.2.1). What nobody decides is a `fetch` event next.
+    Asynchronous work before that is fine. Well-formed it is already (RFC 6455 section 4.2.1). What
+    nobody decides is a `fetch` event next. `app.clients` does not find the connection yet.
     """
 
     __slots__ = ()

@@ -7,20 +7,24 @@ application asks of itself (`fetch`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, overload
 
 from holdfast.core import events, request_events
 from holdfast.core.answer import fetch_from_itself, own_request
 from holdfast.core.clients import Clients
 from holdfast.core.listeners import check_event_type, with_listener, without_listener
+from holdfast.core.mounts import make_mount, with_mount
 from holdfast.core.registration import Registration
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
+    from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, MutableMapping
+    from typing import Any
 
+    from holdfast.core.connection import Connection
     from holdfast.core.headers import HeadersInit
     from holdfast.core.http import Request, Response
     from holdfast.core.listeners import OnError, Row
+    from holdfast.core.mounts import Adopt, Mount
     from holdfast.core.url import URL
 
 __all__ = ["EVENT_TYPES", "ServiceWorker"]
@@ -40,14 +44,34 @@ EVENT_TYPES = (
     "error",
 )
 
+# What an ASGI server calls (https://asgi.readthedocs.io).
+ASGIApplication: TypeAlias = Callable[
+    [
+        "MutableMapping[str, Any]",
+        "Callable[[], Awaitable[MutableMapping[str, Any]]]",
+        "Callable[[MutableMapping[str, Any]], Awaitable[None]]",
+    ],
+    "Awaitable[None]",
+]
+
+# Looked for here by who knows that there are such events somewhere.
+_OF_CHANNELS = {
+    "message": "; 'message' is an event of a BroadcastChannel; the messages of connections are "
+    "websocketmessage",
+    "gap": "; 'gap' is an event of a BroadcastChannel",
+}
+
 # What may be registered for each event: the type checker keeps the function's own type.
 L = TypeVar("L", bound=Callable[..., object])
 OnInstall = TypeVar("OnInstall", bound=Callable[[events.InstallEvent], object])
 OnActivate = TypeVar("OnActivate", bound=Callable[[events.ActivateEvent], object])
 OnStartup = TypeVar("OnStartup", bound=Callable[[events.StartupEvent], object])
 OnShutdown = TypeVar("OnShutdown", bound=Callable[[events.ShutdownEvent], object])
-OnFetch = TypeVar("OnFetch", bound=Callable[[request_events.FetchEvent], object])
-OnUpgrade = TypeVar("OnUpgrade", bound=Callable[[request_events.WebSocketUpgradeEvent], object])
+# Those of requests answer by what they return; a connection is what `accept` returned.
+Answer: TypeAlias = "Response | Connection | None"
+Answered: TypeAlias = "Answer | Awaitable[Answer]"
+OnFetch = TypeVar("OnFetch", bound=Callable[[request_events.FetchEvent], "Answered"])
+OnUpgrade = TypeVar("OnUpgrade", bound=Callable[[request_events.WebSocketUpgradeEvent], "Answered"])
 OnMessage = TypeVar("OnMessage", bound=Callable[[events.WebSocketMessageEvent], object])
 OnClose = TypeVar("OnClose", bound=Callable[[events.WebSocketCloseEvent], object])
 OnFailure = TypeVar("OnFailure", bound=Callable[[events.ErrorEvent], object])
@@ -59,16 +83,24 @@ class ServiceWorker:
     The global scope of the Service Workers specification, as an object (DOM Standard, EventTarget).
 
     Listeners are `def` or `async def` functions of one argument, the event, or objects with a
-    `handle_event` method. They run in the order of registration.
+    `handle_event` method. They run in the order of registration, one after the other: the next
+    begins when the one before has returned, an `async def` with all that it awaits.
+
+    Attributes:
+        registration: where this version of the application stands in its life:
+            `app.registration.state`.
+        clients: finds connections.
     """
 
     def __init__(self) -> None:
         self.registered: dict[str, Row] = dict.fromkeys(EVENT_TYPES, ())
         """For hosts: the listeners by event type, in order."""
+        self.mounts: tuple[Mount, ...] = ()
+        """For hosts: ASGI applications, in the order in which to look for a path."""
         self.registration = Registration()
-        """Where this version of the application stands in its life: `app.registration.state`."""
         self.clients = Clients()
-        """Finds connections."""
+        # As ASGI servers call it, once one does.
+        self._asgi: ASGIApplication | None = None
 
     def add_event_listener(
         self, type: str, listener: object, *, on_error: OnError = "continue"
@@ -102,6 +134,36 @@ class ServiceWorker:
         name = _event_type(type)
         self.registered[name] = without_listener(self.registered[name], listener)
 
+    def mount(
+        self, app: object, path: str = "/", *, adopt: Adopt | Mapping[str, Adopt] = "resume"
+    ) -> None:
+        """Serve an ASGI application: `app.mount(fastapi_app, "/api")`.
+
+        It gets the requests and handshakes below `path` that no listener answers, with `path` added
+        to the scope's `root_path`. Where several applications are mounted, the longest path counts.
+        Its lifespan runs in each worker, within `startup` and `shutdown`. Only `max_body` limits
+        its requests; there is no request timeout.
+
+        Its WebSocket endpoints outlive their worker: in another one they begin again, on the same
+        connection, with the same scope.
+
+        Args:
+            app: of ASGI 3 or 2: Starlette, FastAPI, Django, Litestar, Quart and others.
+            path: begins with a slash.
+            adopt: what becomes of a WebSocket when its worker is replaced or lost. "resume": its
+                endpoint begins again in another worker, and the client notices nothing. "close": it
+                closes with 1012. For some paths one and for others the other: a dict by what the
+                paths begin with below `path`, as `{"/": "resume", "/trade": "close"}`.
+
+        Raises:
+            TypeError: this is no ASGI application, or an argument is of the wrong type.
+            ValueError: something is mounted at this path already, it is no path, or `adopt` is
+                something else.
+        """
+        if isinstance(app, ServiceWorker):
+            raise TypeError("a ServiceWorker is not mounted; register its listeners on this one")
+        self.mounts = with_mount(self.mounts, make_mount(app, path, adopt))
+
     async def fetch(
         self,
         url: str | URL | Request,
@@ -133,6 +195,68 @@ class ServiceWorker:
         """
         request = own_request(url, method, headers, body)
         return await fetch_from_itself(self.registered["fetch"], request)
+
+    async def __call__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ) -> None:
+        """Be an ASGI 3 application: `uvicorn chat:app`. Other settings than the defaults: `asgi`.
+
+        Connections end with the process that the server runs it in.
+        """
+        if self._asgi is None:
+            self._asgi = self.asgi()
+        await self._asgi(scope, receive, send)
+
+    def asgi(
+        self,
+        *,
+        develop: bool = False,
+        allow_origins: Iterable[str] = (),
+        max_message: int = 1024 * 1024,
+        max_outbound: int = 1024 * 1024,
+        max_body: int = 16 * 1024 * 1024,
+        request_timeout: float = 30.0,
+        event_timeout: float = 60.0,
+        drain_timeout: float = 30.0,
+    ) -> ASGIApplication:
+        """Return this application for an ASGI server, with settings: `asgi = app.asgi(…)`.
+
+        They mean what the options of `holdfast serve` mean, and have the same defaults.
+
+        Args:
+            develop: show error details to clients; not for production.
+            allow_origins: as `--allow-origin`, several.
+            max_message: bytes that one message may have; the server may take less.
+            max_outbound: bytes that may wait for a client that does not read.
+            max_body: bytes that the body of a request may have.
+            request_timeout: seconds that listeners may take to answer a request; 0 for ever.
+            event_timeout: seconds that the listeners of one WebSocket event may take; 0 for ever.
+            drain_timeout: seconds that connections and `wait_until` work may take to end when the
+                server stops.
+
+        Raises:
+            ValueError: an origin is none.
+        """
+        # The one door out of the core, and it opens only when somebody knocks: applications are
+        # what ASGI servers are given, and nobody else could bring them what runs them there.
+        from holdfast.direct.asgi import Application, settings
+
+        return Application(
+            self,
+            settings(
+                develop=develop,
+                allow_origins=allow_origins,
+                max_message=max_message,
+                max_outbound=max_outbound,
+                max_body=max_body,
+                request_timeout=request_timeout,
+                event_timeout=event_timeout,
+                drain_timeout=drain_timeout,
+            ),
+        )
 
     @overload
     def on(
@@ -200,5 +324,6 @@ def _event_type(name: str) -> str:
     name = ALIASES.get(name, name)
     if name not in EVENT_TYPES:
         known = ", ".join(EVENT_TYPES)
-        raise ValueError(f"there is no event {name!r}; the events are {known}")
+        hint = _OF_CHANNELS.get(name, "")
+        raise ValueError(f"there is no event {name!r}; the events are {known}{hint}")
     return name

@@ -26,15 +26,19 @@ from holdfast.framing.origin import OriginPolicy
 from holdfast.hosts.deadlines import Deadlines
 from holdfast.hosts.exchange import TOO_LARGE_TEXT, Exchange
 from holdfast.hosts.files import respond_with_file
+from holdfast.hosts.mounts import Mounts, Passage
+from holdfast.hosts.paths import split_path
 from holdfast.hosts.reporting import report_failure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypeAlias
 
     from holdfast.core.ports import Host, Outbox
     from holdfast.core.request_events import RequestEvent
     from holdfast.core.scope import ServiceWorker
     from holdfast.hosts.exchange import Receive, Scope, Send
+    from holdfast.hosts.mounts import Endpoints
 
     Decision: TypeAlias = Response | Upgrade | Failure | None
 
@@ -81,6 +85,9 @@ class HttpSide:
         request_timeout: seconds that the listeners of a request may take to answer; 0 for ever.
         allow_origins: whose pages may open a WebSocket, beside the server's own; patterns of
             `framing/origin.py:OriginPolicy`.
+        on_too_large: called for each request that is refused with 413.
+        mounts: what gets the requests that no listener answers.
+        endpoints: what runs the WebSocket endpoints of `mounts`; None if nothing does.
 
     Raises:
         ValueError: a pattern is none.
@@ -95,52 +102,76 @@ class HttpSide:
         max_body: int = 16 * 1024 * 1024,
         request_timeout: float = 30.0,
         allow_origins: tuple[str, ...] = (),
+        on_too_large: Callable[[], None] = lambda: None,
+        mounts: Mounts | None = None,
+        endpoints: Endpoints | None = None,
     ) -> None:
+        self._mounts = mounts or Mounts(())
+        self._endpoints = endpoints
         self._origins = OriginPolicy(allow_origins)
         self._app = app
         self._host = host
         self._develop = develop
         self._max_body = max_body
+        self._on_too_large = on_too_large
         self._request_timeout = request_timeout or inf
         self._deadlines = Deadlines(self._tell_late)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        scheme: str = scope["scheme"]
-        exchange = Exchange(receive, send, self._max_body)
+        extensions = scope.get("extensions")
+        giver: SocketGiver | None = None if extensions is None else extensions.get(EXTENSION)
+        if self._mounts and giver is None and not self._app.registered["fetch"]:
+            mounted = self._mounts.find(scope)
+            if mounted is not None and _is_small(headers, self._max_body):
+                # Nothing of ours to add: no event, no Request.
+                mounted.dress(scope)
+                await mounted.app(scope, receive, send)
+                return
+        scheme: str = scope.get("scheme", "http")
+        raw_path, root = split_path(scope)
+        exchange = Exchange(receive, send, self._max_body, keeps=bool(self._mounts))
         request = Request.from_parts(
             scope["method"],
             SCHEMES.get(scheme, scheme),
-            scope["raw_path"],
+            raw_path,
             scope["query_string"],
             headers,
-            scope["client"],
+            scope.get("client"),
             exchange,
+            root,
         )
-        extensions = scope.get("extensions")
-        giver: SocketGiver | None = None if extensions is None else extensions.get(EXTENSION)
         if not request.has_valid_url:
             await self._refuse(exchange, request, BadRequest("the Host header is not a host"))
         elif not exchange.check_length(headers):
+            self._on_too_large()
             await self._refuse(exchange, request, ContentTooLarge(TOO_LARGE_TEXT))
         else:
             try:
                 if giver is None:
-                    await self._fetch(exchange, request)
+                    await self._fetch(exchange, request, scope, send)
                 else:
-                    await self._upgrade(exchange, request, giver, scope)
+                    await self._upgrade(exchange, request, giver, scope, send)
             except Late:
                 pass
 
     # --- one event after the other --------------------------------------------------------------
 
-    async def _fetch(self, exchange: Exchange, request: Request) -> None:
+    async def _fetch(
+        self, exchange: Exchange, request: Request, scope: Scope, send: Send
+    ) -> None:
         outbox = self._host.new_outbox()
         event = FetchEvent(outbox, request, upgradable=False)
         decided = self._begin(event, outbox)
         if isinstance(decided, Waiting):
             decided = await self._wait(exchange, event, outbox, decided, self._time_is_up())
         assert not isinstance(decided, Upgrade)  # An event that is not upgradable was not upgraded.
+        if decided is None and (mounted := self._mounts.find(scope)) is not None:
+            self._host.commit(outbox)
+            passage = Passage(exchange, send, event.set_cookies, self._on_too_large)
+            mounted.dress(scope)
+            await mounted.app(scope, passage.receive, passage.send)
+            return
         answer = settle(outbox, decided)
         if isinstance(answer, Response) and not answer.is_streaming:
             await exchange.respond(answer, event.set_cookies)
@@ -148,9 +179,12 @@ class HttpSide:
             await self._respond(exchange, event, answer)
 
     async def _upgrade(
-        self, exchange: Exchange, request: Request, giver: SocketGiver, scope: Scope
+        self, exchange: Exchange, request: Request, giver: SocketGiver, scope: Scope, send: Send
     ) -> None:
-        refusal = check_request(scope["method"], scope["http_version"], scope["headers"])
+        # Those that somebody else's server brings have been checked by it.
+        refusal = None
+        if scope["type"] != "websocket":
+            refusal = check_request(scope["method"], scope["http_version"], scope["headers"])
         if refusal is not None:
             response = Response(refusal.reason, status=refusal.status, headers=refusal.headers)
             await exchange.respond(response)
@@ -174,6 +208,15 @@ class HttpSide:
                 await self._respond(exchange, event, settle(outbox, decided))
                 return
             self._host.commit(outbox)
+        mounted = self._mounts.find(scope)
+        if mounted is not None and self._endpoints is not None:
+            await self._endpoints.attend(mounted, request, scope, exchange.receive, send, giver)
+            return
+        log.info(
+            "%s %r: 426, no listener accepted or rejected the handshake",
+            request.method,
+            request.path,
+        )
         undecided = Response("Upgrade Required", status=426, headers={"upgrade": "websocket"})
         await exchange.respond(undecided)
 
@@ -253,6 +296,8 @@ class HttpSide:
         """Report what `what` raised, and return the response for it."""
         request = event.request
         if is_clients_fault(error):
+            if isinstance(error, ContentTooLarge):
+                self._on_too_large()
             _log_refusal(request, error)
         else:
             what = f"{what}, for {request.method} {request.path!r},"
@@ -293,6 +338,14 @@ class HttpSide:
             await exchange.respond(failure_response(unavailable, develop=False))
 
 
+def _is_small(headers: list[tuple[bytes, bytes]], limit: int) -> bool:
+    """Tell whether a body is known to be within the limit: the server reads no more of it."""
+    for name, value in headers:
+        if name == b"transfer-encoding" or (name == b"content-length" and int(value) > limit):
+            return False
+    return True
+
+
 def _is_cancelled(error: BaseException) -> bool:
     """Tell whether `error` is because the server stops, and no failure of the application."""
     task = asyncio.current_task()
@@ -311,5 +364,6 @@ def _commit_attachment(upgrade: Upgrade) -> Upgrade | Failure:
 def _log_refusal(request: Request, error: BaseException) -> None:
     """Log, in one line, what the client did wrong."""
     assert isinstance(error, HTTPError)
-    # Quoted: the text may be the client's, line breaks included.
-    log.warning("%s %r: %d, %r", request.method, request.path, error.status, error.message)
+    # Quoted: the text may be the client's, line breaks included. No warning: nothing is wrong here,
+    # and whoever asks for what is not there must not fill the log of those who look for faults.
+    log.info("%s %r: %d, %r", request.method, request.path, error.status, error.message)

@@ -43,13 +43,14 @@ class Exchange:
 
     Args:
         limit: bytes that the body may have.
+        keeps: what is read here may be wanted again, by `receive`.
     """
 
     # No reference to the Request, which refers to this: a cycle per request would be the garbage
     # collector's business.
-    __slots__ = ("_held", "_left", "_receive", "_send", "_state", "_turn", "has_started")
+    __slots__ = ("_held", "_kept", "_keeps", "_left", "_receive", "_send", "_state", "_turn", "has_started")
 
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, receive: Receive, send: Send, limit: int, *, keeps: bool = False) -> None:
         self._receive = receive
         self._send = send
         self._left = limit
@@ -57,6 +58,9 @@ class Exchange:
         # What came while nobody read, and whose turn it is to receive, once there may be two.
         self._held: list[bytes] | None = None
         self._turn: asyncio.Lock | None = None
+        # All that was read, if it was to be kept and anything was.
+        self._keeps = keeps
+        self._kept: list[bytes] | None = None
         # Whether the head of a response is out.
         self.has_started = False
 
@@ -109,8 +113,30 @@ class Exchange:
             if self._held is None:
                 self._held = []
             self._held.append(data)
+        if self._keeps:
+            self._kept = [*(self._kept or ()), data]
         if not message.get("more_body", False):
             self._state = COMPLETE
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """Do what ASGI's `receive` does, for an application that comes after the listeners.
+
+        What they have read of the body comes again.
+
+        Raises:
+            ContentTooLarge: the body has more than it may.
+        """
+        if self._state == TOO_LARGE:
+            raise ContentTooLarge(TOO_LARGE_TEXT)
+        if self._kept is not None:
+            body, self._kept = b"".join(self._kept), None
+            return {"type": "http.request", "body": body, "more_body": self._state == OPEN}
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            self._state = TOO_LARGE
+            raise ContentTooLarge(TOO_LARGE_TEXT)
+        return message
 
     # --- the response ---------------------------------------------------------------------------
 

@@ -72,7 +72,7 @@ async def respond_with_file(response: Response, file: FileBody, request: Request
     try:
         return await asyncio.to_thread(_respond, response, file, request)
     except FileNotFoundError as error:
-        log.warning("%s %r: 404, %s", request.method, request.path, error)
+        log.info("%s %r: 404, %s", request.method, request.path, error)
         return Response("Not Found", status=404)
 
 

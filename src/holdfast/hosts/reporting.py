@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.dispatch import dispatch
 from holdfast.core.events import ErrorEvent
+from holdfast.core.http_errors import HTTPError
 from holdfast.core.outbox import current_outbox
+from holdfast.core.request_events import RequestEvent
 
 if TYPE_CHECKING:
     from holdfast.core.events import ExtendableEvent
@@ -27,6 +29,8 @@ async def report_failure(
     what: str,
 ) -> None:
     """Have the host log `error` as raised by `what`, and tell the `error` listeners."""
+    if isinstance(error, HTTPError) and not isinstance(event, RequestEvent):
+        _explain(error, event.type)
     host.report(what, error)
     listeners = app.registered["error"]
     if not listeners:
@@ -40,3 +44,16 @@ async def report_failure(
     else:
         host.discard(outbox)
         host.report("a listener of the error event", failure.error)
+
+
+def _explain(error: HTTPError, event_type: str) -> None:
+    """Have the traceback say why no client sees this error."""
+    note = (
+        "An HTTPError becomes a response only in fetch and websocketupgrade listeners: a "
+        f"{event_type} event has no request to answer."
+    )
+    if event_type == "websocketmessage":
+        note += " Send a message, or close the connection."
+    # It may have been made once, and be raised often.
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)

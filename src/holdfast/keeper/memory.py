@@ -28,7 +28,7 @@ class Memory:
             self._trim = ctypes.CDLL(None).malloc_trim
         except (OSError, AttributeError):
             self._statm = -1
-        self._page = os.sysconf("SC_PAGE_SIZE")
+        self._page = os.sysconf("SC_PAGE_SIZE") if self._statm >= 0 else 0
 
     def resident(self) -> int:
         """Return the resident memory in bytes, 0 if it is not known."""

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["READABLE", "WRITABLE", "Poller", "Target"]
 
-READABLE = select.EPOLLIN
-WRITABLE = select.EPOLLOUT
+# epoll(7). By number, so that direct/ can be imported where there is no epoll.
+READABLE = 0x001
+WRITABLE = 0x004
 
 # Descriptors looked at in one turn. More in one go saves turns, fewer lets replies leave sooner.
 MAX_EVENTS = 256

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from holdfast.config import KeeperSettings, from_json
+from holdfast.core.identity import KEY_BYTES, NODE_BYTES
 from holdfast.keeper.sockets import TICK
 from holdfast.keeper.switchboard import Switchboard
 from holdfast.links.control import ControlLink
@@ -27,15 +28,13 @@ from holdfast.wire import control
 if TYPE_CHECKING:
     from holdfast.config import KeeperLimits
 
-__all__ = ["KEY_BYTES", "NODE_BYTES", "allow_descriptors", "main"]
+__all__ = ["allow_descriptors", "main"]
 
 log = logging.getLogger("holdfast.keeper")
 
 # Descriptors that are not connections: links, standard streams, what has just been handed over.
 RESERVE = 256
 
-NODE_BYTES = 5
-KEY_BYTES = 32
 
 
 class Keeper:

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
-__all__ = ["KeeperProcess", "WorkerProcess", "connect", "kill", "start_keeper", "start_worker"]
+__all__ = [
+    "KeeperProcess",
+    "WorkerProcess",
+    "connect",
+    "describe_exit",
+    "kill",
+    "start_keeper",
+    "start_worker",
+]
 
 
 @dataclass(slots=True)
@@ -34,6 +42,8 @@ class KeeperProcess:
 class WorkerProcess:
     process: subprocess.Popen[bytes]
     link: ControlLink[control.FromWorker]
+    # Its end was asked for, or its reason is in the log: no line about it when it comes.
+    is_accounted_for: bool = False
 
 
 def start_keeper(
@@ -114,6 +124,16 @@ def _join(
 
 def kill(child: KeeperProcess | WorkerProcess) -> None:
     child.process.send_signal(signal.SIGKILL)
+
+
+def describe_exit(status: int) -> str:
+    """Say how a process ended, to complete "it …". Below 0, the status is that of a signal."""
+    if status >= 0:
+        return f"ended with exit status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
 
 
 def _spawn(

@@ -12,22 +12,23 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from holdfast.config import KeeperSettings, WorkerSettings
+from holdfast.config import KeeperSettings, worker_settings
 from holdfast.supervisor import commands as do
 from holdfast.supervisor.children import (
     KeeperProcess,
     WorkerProcess,
     connect,
+    describe_exit,
     kill,
     start_keeper,
     start_worker,
 )
 from holdfast.supervisor.control_socket import ControlSocket
-from holdfast.supervisor.plan import Plan
+from holdfast.supervisor.plan import ChildState, Plan
 from holdfast.supervisor.policy import Policy
+from holdfast.supervisor.status import describe_keeper
 from holdfast.supervisor.watch import reload_on_change
 from holdfast.wire import control
 
@@ -111,7 +112,9 @@ class Supervisor:
         await self._control.open()
         self._reload()
         watching = [
-            asyncio.create_task(reload_on_change(path, self._reload))
+            asyncio.create_task(
+                reload_on_change(path, self._settings.watch_patterns, self._reload)
+            )
             for path in self._settings.watch
         ]
         try:
@@ -147,6 +150,7 @@ class Supervisor:
         if self._is_stopping:
             log.warning("stopped at once")
             for worker in self._workers.values():
+                worker.is_accounted_for = True
                 kill(worker)
             self._end(do.Exit(130))
             return
@@ -159,11 +163,24 @@ class Supervisor:
             if status is not None:
                 del self._workers[number]
                 worker.link.close()
+                self._log_exit(number, worker, status)
                 self._policy.worker_exited(number, status, self._loop.time())
         status = self._keeper.process.poll()
         if status is not None and self._has_keeper and not self._exit.done():
             self._lose_keeper(status)
         self._follow()
+
+    def _log_exit(self, number: int, worker: WorkerProcess, status: int) -> None:
+        """Log the end of a worker, unless it was to leave."""
+        (child,) = [each for each in self._policy.children if each.worker == number]
+        if child.is_leaving or worker.is_accounted_for:
+            return
+        if child.state is ChildState.STARTING:
+            then = " before it was ready"
+        else:
+            then = "" if self._is_stopping else "; another takes its place"
+        how = describe_exit(status)
+        log.warning("worker (pid %d) %s%s", worker.process.pid, how, then)
 
     def _hear_worker(self, number: int, message: control.FromWorker) -> None:
         now = self._loop.time()
@@ -186,6 +203,8 @@ class Supervisor:
                 policy.worker_failed(number, summary, traceback, now)
                 if policy.generation:
                     log.error("worker %d could not start: %s", number, summary)
+                if number in self._workers:
+                    self._workers[number].is_accounted_for = True
         self._follow()
 
     def _hear_keeper(self, message: control.FromKeeper) -> None:
@@ -269,27 +288,17 @@ class Supervisor:
         settings = self._settings
         number = command.worker
         self._workers[number] = start_worker(
-            WorkerSettings(
+            worker_settings(
+                settings,
                 control_fd=-1,
                 stream_fd=-1,
                 handover_fd=-1,
                 listen_fd=self._listener.fileno(),
                 worker=number,
                 generation=command.generation,
-                application=settings.application,
                 first=command.first,
                 spare=command.spare,
-                event_timeout=settings.event_timeout,
                 idle_timeout=settings.idle_timeout if self._may_sleep else 0.0,
-                max_events=settings.max_events,
-                max_rss=settings.max_rss,
-                develop=settings.develop,
-                drain_timeout=settings.drain_timeout,
-                request_timeout=settings.request_timeout,
-                max_body=settings.max_body,
-                allow_origins=settings.allow_origins,
-                forwarded_allow_ips=settings.forwarded_allow_ips,
-                http=settings.http,
             ),
             self._loop,
             self._keeper,
@@ -306,6 +315,7 @@ class Supervisor:
         if worker is not None:
             if command.why:
                 log.error("worker %d is killed: %s", command.worker, command.why)
+            worker.is_accounted_for = True
             kill(worker)
 
     def _close_connections(self, _: do.CloseConnections) -> None:
@@ -322,12 +332,11 @@ class Supervisor:
         self._tell_reloaders(command.generation, answer)
 
     def _report_failed(self, command: do.GenerationFailed) -> None:
-        log.error(
-            "generation %d was given up: %s\n%s",
-            command.generation,
-            command.summary,
-            command.traceback,
-        )
+        if command.generation == 1:
+            what = "the application was not started"
+        else:
+            what = f"generation {command.generation} was given up"
+        log.error("%s: %s\n%s", what, command.summary, command.traceback)
         answer = {"ok": False, "summary": command.summary, "traceback": command.traceback}
         self._tell_reloaders(command.generation, answer)
 
@@ -385,17 +394,7 @@ class Supervisor:
                 for child in self._policy.children
                 if child.worker in self._workers
             ],
-            "connections": keeper.connections,
-            "waiting": keeper.waiting,
-            "accepted": keeper.accepted,
-            "deliveries": keeper.deliveries,
-            "redeliveries": keeper.redeliveries,
-            "quarantined": keeper.quarantined,
-            "memory": keeper.memory,
-            "limits": {
-                name: {"limit": value, "hits": keeper.hits.get(name, 0)}
-                for name, value in asdict(self._settings.keeper).items()
-            },
+            **describe_keeper(keeper, self._settings.keeper),
         }
 
     def _state(self) -> str:

@@ -1,4 +1,4 @@
-"""PUBLIC tools for tests: drive an application in memory, or start a real server.
+"""Tools for tests: drive an application in memory, or start a real server.
 
     from holdfast.testing import TestClient
 
@@ -9,9 +9,12 @@
             assert await ws.receive() == "x"
             await client.crash_worker()  # ws stays open
 
-Enters: an application. Leaves: responses, messages, what its listeners raised. Doors: core,
-config, wire, framing, hosts, the keeper's pure files, the worker's parts.
+TestClient and what it returns (WebSocket, Stream, Clock) need neither port nor process. The pytest
+fixture `holdfast_server`, a StartServer, gives a real Server.
 """
+
+# Enters: an application. Leaves: responses, messages, what its listeners raised. Doors: core,
+# config, wire, framing, hosts, the keeper's pure files, the worker's parts.
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from holdfast.testing.client import TestClient
     from holdfast.testing.clock import Clock
     from holdfast.testing.errors import ConnectionClosed, ServerFailed, UpgradeRefused
-    from holdfast.testing.server import Server
+    from holdfast.testing.server import Server, StartServer
     from holdfast.testing.stream import Stream
     from holdfast.testing.websocket import WebSocket
     from holdfast.worker.loader import ApplicationError
@@ -32,6 +35,7 @@ __all__ = [
     "ConnectionClosed",
     "Server",
     "ServerFailed",
+    "StartServer",
     "Stream",
     "TestClient",
     "UpgradeRefused",
@@ -44,6 +48,7 @@ _HOMES = {
     "ConnectionClosed": "holdfast.testing.errors",
     "Server": "holdfast.testing.server",
     "ServerFailed": "holdfast.testing.errors",
+    "StartServer": "holdfast.testing.server",
     "Stream": "holdfast.testing.stream",
     "TestClient": "holdfast.testing.client",
     "UpgradeRefused": "holdfast.testing.errors",
@@ -60,3 +65,7 @@ if not TYPE_CHECKING:
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(home), name)
+
+    def __dir__() -> list[str]:
+        # `help(holdfast.testing)` shows what is listed here.
+        return sorted({*globals(), *__all__})

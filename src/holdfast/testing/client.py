@@ -154,7 +154,8 @@ class TestClient:
             ConnectionResetError: the worker was lost, or the application broke off the response.
             ValueError, TypeError: the request is not possible, as a GET with a body.
             ApplicationError: no worker served, and a new one did not start.
-            Exception: what a listener raised, with `raise_errors`.
+            Exception: what a listener raised, with `raise_errors`. An HTTPError is returned as the
+                response that it stands for, unless its status is 500.
         """
         request = self._request(url, method, headers, body, json, form)
         supervisor, session = self._open()
@@ -241,7 +242,8 @@ class TestClient:
             timeout: seconds until the handshake is answered; None for the client's.
 
         Raises:
-            UpgradeRefused: the answer was an ordinary response.
+            UpgradeRefused: the answer was an ordinary response, also that of an HTTPError that a
+                listener raised.
             TimeoutError: there was no answer; quotes what listeners raised meanwhile.
             ConnectionResetError: the worker was lost.
             ApplicationError: no worker served, and a new one did not start.
@@ -269,7 +271,7 @@ class TestClient:
             trip.leave()
             peer.has_left = True
             raise
-        ws = WebSocket(session, supervisor.keeper, peer)
+        ws = WebSocket(session, supervisor.keeper, peer, self.settle)
         try:
             yield ws
         except BaseException:

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from holdfast.testing.server import Server
+    from holdfast.testing.server import Server, StartServer
 
 __all__ = ["holdfast_server"]
 
 
 @pytest.fixture
-def holdfast_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
+def holdfast_server(request: pytest.FixtureRequest) -> Iterator[StartServer]:
     """Start real holdfast servers, which are stopped at the end of the test.
 
-        def test_chat(holdfast_server):
+        def test_chat(holdfast_server: StartServer) -> None:
             server = holdfast_server("examples/chat/app.py", workers=2)
             urllib.request.urlopen(server.url)
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from holdfast.testing.errors import ServerFailed
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Self
 
-__all__ = ["Server", "free_port", "is_alive", "wait_for"]
+__all__ = ["Server", "StartServer", "free_port", "is_alive", "wait_for"]
 
 # A start imports uvloop, uvicorn and the application in three fresh interpreters.
 START_TIMEOUT = 30.0  # seconds
@@ -34,7 +34,12 @@ STOP_TIMEOUT = 20.0  # seconds
 
 
 class Server:
-    """One `holdfast serve`. Make it with `Server.start`."""
+    """One `holdfast serve`. Make it with `Server.start`.
+
+    Attributes:
+        process: that of the supervisor.
+        port: of 127.0.0.1.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, run: Path) -> None:
         self.process = process
@@ -151,6 +156,11 @@ class Server:
     def kill_worker(self, pid: int | None = None) -> int:
         """`kill -9` a worker; return its pid when another one has taken its place.
 
+        Workers that keep dying young are replaced later and later (0.1 s, doubled each time, at
+        most 5 s). And a message that has had three workers killed is put aside, and its connection
+        closed with 1011 (`--max-attempts`). So a test that kills often is slow, and one that kills
+        whoever has a certain message loses its connection.
+
         Args:
             pid: which one; None for any.
         """
@@ -229,6 +239,37 @@ class Server:
             wait_for(serves, "the server serves", START_TIMEOUT)
         except AssertionError as error:
             raise ServerFailed(str(error), self.log()) from None
+
+
+class StartServer(Protocol):
+    """The type of the fixture `holdfast_server`: call it to start a real server.
+
+        def test_chat(holdfast_server: StartServer) -> None:
+            server = holdfast_server("chat.py", workers=2)
+    """
+
+    def __call__(
+        self,
+        application: str | Path,
+        *arguments: str,
+        workers: int = 2,
+        command: str = "serve",
+        env: Mapping[str, str] | None = None,
+        cwd: Path | str | None = None,
+    ) -> Server:
+        """Start a server, which is stopped at the end of the test.
+
+        Args:
+            application: a path to a file whose `app` is meant, or what `holdfast serve` takes.
+            arguments: more options for the command line.
+            workers: how many.
+            command: "serve", or "develop" (one worker).
+            env: variables to add to the environment.
+            cwd: the directory it runs in; None for pytest's root directory.
+
+        Raises:
+            ServerFailed: it does not serve; says what it wrote.
+        """
 
 
 def wait_for(fact: Callable[[], Any], what: str, timeout: float = 15.0) -> Any:

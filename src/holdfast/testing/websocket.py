@@ -10,7 +10,7 @@ from holdfast.core.plain import to_json
 from holdfast.testing.errors import ConnectionClosed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from typing import Any
 
     from holdfast.core.headers import Headers
@@ -33,10 +33,17 @@ class WebSocket:
     ConnectionClosed.
     """
 
-    def __init__(self, session: Session, keeper: Keeper, peer: Peer) -> None:
+    def __init__(
+        self,
+        session: Session,
+        keeper: Keeper,
+        peer: Peer,
+        settle: Callable[[float | None], Awaitable[None]],
+    ) -> None:
         self._session = session
         self._keeper = keeper
         self._peer = peer
+        self._settle = settle
         # Reports that were known when the last message came: later ones may be why none does.
         self._known = len(session.reports)
 
@@ -136,6 +143,25 @@ class WebSocket:
             ValueError: it is not JSON.
         """
         return json.loads(await self.receive(timeout))
+
+    async def receive_all(self, timeout: float | None = None) -> list[str | bytes]:
+        """Return all that is left to receive when nothing is in flight any more.
+
+        So `== []` says that nothing came and nothing will. A connection that has closed has left
+        what came before. Waits as `client.settle` does: until no listener and no `wait_until` work
+        runs, of any connection.
+
+        Args:
+            timeout: seconds; None for the client's.
+
+        Raises:
+            TimeoutError: something goes on; says what, and quotes what listeners raised meanwhile.
+        """
+        await self._settle(timeout)
+        messages = list(self._peer.inbox)
+        self._peer.inbox.clear()
+        self._known = len(self._session.reports)
+        return messages
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
         while True:

@@ -270,9 +270,7 @@ class Worker:
         self._keeper.give(upgrade.connection.serial, peer)
         leaving = self._host.leaving
         self._to_keeper.send(
-            make_record(
-                upgrade, outbox, headers, b"", leaving, address="", lost=peer.has_left
-            )
+            make_record(upgrade, outbox, headers, b"", leaving, address="", lost=peer.has_left)
         )
 
 
@@ -286,7 +284,7 @@ class Giver:
 
     async def give(self, upgrade: Upgrade, outbox: Outbox) -> None:
         self._worker.give(self._peer, upgrade, outbox, self._headers)
-        # To HTTP it looks as if the client had left (`worker/http.py:Giver.give`).
+        # To HTTP it looks as if the client had left (`worker/giver.py:Giver.give`).
         current_round_trip.get().leave()
 
 

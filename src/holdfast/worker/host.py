@@ -195,6 +195,11 @@ class WorkerHost:
         while self._works:
             await asyncio.wait(self._works)
 
+    def cancel_works(self) -> None:
+        """Have everything passed to `wait_until` end now."""
+        for work in self._works:
+            work.cancel()
+
     def _new_query(self) -> tuple[int, asyncio.Future[Any]]:
         self._last_query += 1
         answer = self._loop.create_future()

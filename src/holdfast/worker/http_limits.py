@@ -1,7 +1,7 @@
 """How much a client may ask of the worker's HTTP side, for how long, and what it gets for more.
 
-Pure: no clock, no socket. `worker/http_protocol.py` counts and refuses; `worker/http_sweep.py` looks
-at all connections about once a second, so that no connection and no request has a timer of its own.
+Pure: no clock, no socket. `worker/http_protocol.py` counts and refuses; `worker/http_sweep.py`
+looks at all connections about once a second, so that none has a timer of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass, fields
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from holdfast.core.http_errors import reason_phrase
 
@@ -31,6 +31,7 @@ __all__ = [
     "HttpCounts",
     "Phase",
     "Refusal",
+    "Refused",
     "Vigil",
     "framing_excess",
     "seconds",
@@ -87,6 +88,8 @@ def seconds(limits: HttpLimits, phase: Phase) -> float:
         case Phase.BUSY:
             # How long listeners may take is the request timeout: hosts/deadlines.py.
             return inf
+        case _:
+            assert_never(phase)
 
 
 class Vigil:
@@ -177,6 +180,16 @@ class Refusal(NamedTuple):
             b"connection: close",
         ]
         return b"\r\n".join(lines) + b"\r\n\r\n" + (phrase if with_body else b"")
+
+
+class Refused(Exception):
+    """Raised where the parser must stop; what the client gets is its `refusal`."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+
+    def __str__(self) -> str:
+        return self.refusal.why
 
 
 BAD_REQUEST = Refusal(400, "bad_requests", "malformed")

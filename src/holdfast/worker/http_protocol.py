@@ -14,7 +14,7 @@ import asyncio
 import logging
 import socket
 import struct
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import httptools
@@ -24,6 +24,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from holdfast.framing.handshake import is_upgrade_request
 from holdfast.hosts.asgi import EXTENSION
 from holdfast.worker.forwarded import forwarded_scheme
+from holdfast.worker.giver import Giver
+from holdfast.worker.http_cycle import ExpectingCycle
 from holdfast.worker.http_limits import (
     BAD_REQUEST,
     BODY_TIMEOUT,
@@ -32,45 +34,33 @@ from holdfast.worker.http_limits import (
     MAX_PIPELINED,
     OVERLOADED,
     TARGET_TOO_LONG,
-    UNKNOWN_CODING,
     Phase,
+    Refused,
     Vigil,
     framing_excess,
 )
+from holdfast.worker.request_head import SPECIAL, WHITESPACE, check_special, split_target
 
 if TYPE_CHECKING:
     from typing import Any
 
     from uvicorn._types import ASGI3Application
 
-    from holdfast.core.ports import Outbox
-    from holdfast.core.request_events import Upgrade
     from holdfast.worker.handover import SocketTaker
     from holdfast.worker.http import HttpServer
     from holdfast.worker.http_limits import Refusal
 
-__all__ = ["Giver", "HttpProtocol"]
+__all__ = ["HttpProtocol"]
 
 log = logging.getLogger("holdfast.worker")
 
-# What a client may send behind its handshake request before it is answered. RFC 6455 section 4.1
-# allows nothing at all; what fits one read is kept, more is a client that will not wait.
-MAX_LEFTOVER = 256 * 1024  # bytes
-
-# Fields that decide how a request is read, or from whom it is.
-SPECIAL = frozenset(
-    (b"expect", b"host", b"transfer-encoding", b"x-forwarded-for", b"x-forwarded-proto")
-)
-
 SLASH = ord("/")
-WHITESPACE = b" \t"  # RFC 9110 section 5.6.3: OWS
 
 # Where linux/tcp.h has tcpi_bytes_acked in struct tcp_info: what the client's side has taken.
 BYTES_ACKED = struct.Struct("=120xQ")
 
-
-class Refused(Exception):
-    """Stops the parser; what to answer is `HttpProtocol._refusal`."""
+# struct linger: on, and for no time. Then close means reset.
+NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -109,17 +99,17 @@ class HttpProtocol(HttpToolsProtocol):
     # --- bytes come -----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
+            return  # RFC 9112 section 9.6: read, so that the answer is not lost, and dropped.
         if self._giver is not None:
             self._giver.receive(data)
             return
-        if self._refusal is not None:
-            return  # RFC 9112 section 9.6: read, so that the answer is not lost, and dropped.
         earlier, scope = self.cycle, self.scope
         self._feed_size = self._head_size + len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._refuse(self._refusal or self._explain(error))
+            self._refuse(_explain(error))
             return
         except httptools.HttpParserUpgrade as stop:
             self._stop_parsing(data[stop.args[0] :])
@@ -175,8 +165,9 @@ class HttpProtocol(HttpToolsProtocol):
         lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
         lines += [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn has it: what is sent behind a last request is nothing.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._head_size = 0
-        self._special = []
         self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
     # --- the parser calls -----------------------------------------------------------------------
@@ -190,17 +181,17 @@ class HttpProtocol(HttpToolsProtocol):
         headers = self.headers
         headers.append(field)
         if len(headers) > self._max_headers:
-            self._stop(FIELDS_TOO_LARGE.because("too many header fields"))
+            raise Refused(FIELDS_TOO_LARGE.because("too many header fields"))
 
     def on_headers_complete(self) -> None:
         parser = self.parser
         method, version = parser.get_method(), parser.get_http_version()
         if self._feed_size > self._max_header_size and self._is_too_large(method):
-            self._stop(self._too_large())
+            raise Refused(self._too_large())
         special = self._special
         # One Host field and nothing else of interest: nearly every request.
         if len(special) != 1 or special[0][0] != b"host" or version != "1.1":
-            self._check_special(version)
+            self._use_special(version)
         special.clear()
         url = self.url
         if url[0] != SLASH or b"#" in url:
@@ -226,7 +217,7 @@ class HttpProtocol(HttpToolsProtocol):
         earlier, answering = self.cycle, self._server.answering
         is_first = earlier is None or earlier.response_complete
         if answering is not None and is_first and self._server.is_overloaded:
-            self._stop(OVERLOADED)
+            raise Refused(OVERLOADED)
         kind = ExpectingCycle if self.expect_100_continue else RequestResponseCycle
         cycle = self.cycle = kind(
             scope=self.scope,
@@ -257,7 +248,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _queue(self, cycle: RequestResponseCycle, earlier: RequestResponseCycle) -> None:
         if len(self.pipeline) >= MAX_PIPELINED:
             self.cycle = earlier
-            self._stop(OVERLOADED.because("too many requests in a pipeline"))
+            raise Refused(OVERLOADED.because("too many requests in a pipeline"))
         self.flow.pause_reading()
         self.pipeline.appendleft((cycle, self.app))
         self._earlier.append(earlier)
@@ -290,85 +281,48 @@ class HttpProtocol(HttpToolsProtocol):
         cycle.more_body = False
         if isinstance(cycle, ExpectingCycle):
             cycle.expect_nothing()
-        if self._special:
-            self._special.clear()  # of trailers
+        if self.headers:
+            self._end_trailers(cycle)
         cycle.message_event.set()
+
+    def _end_trailers(self, cycle: RequestResponseCycle) -> None:
+        self._special.clear()
+        if not self.parser.should_keep_alive():
+            # To llhttp "Connection: close" is the same here, and it will read nothing more.
+            self._is_last = True
+            cycle.keep_alive = False
+            if cycle.response_complete:
+                self.transport.close()
 
     # --- what a head says -----------------------------------------------------------------------
 
-    def _check_special(self, version: str) -> None:
-        """Check, and use, the fields that are not of interest in nearly every request."""
-        if version not in ("1.1", "1.0"):
-            self._stop(BAD_REQUEST.because(f"HTTP/{version}"))
-        fields: dict[bytes, list[bytes]] = {}
-        for name, value in self._special:
-            fields.setdefault(name, []).append(value)
-        # RFC 9112 section 3.2: one, and before it came to that, at most one. uvicorn takes any
-        # number.
-        hosts = len(fields.get(b"host", ()))
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
-            self._stop(BAD_REQUEST.because(f"{hosts} Host fields"))
-        codings = fields.get(b"transfer-encoding")
-        if codings is not None:
-            self._check_coding(codings, version)
-        expected = fields.get(b"expect", ())
-        # RFC 9110 section 10.1.1: not for 1.0, which does not know interim responses. Whatever else
-        # is expected need not be refused.
-        self.expect_100_continue = version == "1.1" and any(
-            value.lower() == b"100-continue" for value in expected
-        )
-        if b"x-forwarded-for" in fields or b"x-forwarded-proto" in fields:
-            self._believe_proxy(fields)
-
-    def _check_coding(self, codings: list[bytes], version: str) -> None:
-        """llhttp looks at this only when the application has the request already."""
-        # RFC 9112 section 6.1: in 1.0, faulty framing.
-        if version == "1.0" or len(codings) > 1:
-            self._stop(BAD_REQUEST.because("Transfer-Encoding in HTTP/1.0, or twice"))
-        names = [name.strip(WHITESPACE) for name in codings[0].lower().split(b",")]
-        if names != [b"chunked"]:
-            is_framed = names[-1] == b"chunked" and all(names)
-            self._stop(UNKNOWN_CODING if is_framed else BAD_REQUEST.because("not chunked"))
-
-    def _believe_proxy(self, fields: dict[bytes, list[bytes]]) -> None:
-        proxies, client = self._server.proxies, self.client
+    def _use_special(self, version: str) -> None:
+        """Check and use the fields that are not of interest in nearly every request."""
+        special = check_special(version, self._special)
+        self.expect_100_continue = special.expects_100
+        if special.chain is None and special.scheme is None:
+            return
+        proxies, client, scope = self._server.proxies, self.client, self.scope
         if not proxies.trusts(None if client is None else client[0]):
             return
-        chain = fields.get(b"x-forwarded-for")
-        if chain is not None:
-            self.scope["client"] = proxies.client(client, chain)
-        scheme = fields.get(b"x-forwarded-proto")
-        if scheme is not None:
-            self.scope["scheme"] = forwarded_scheme(scheme) or self.scope["scheme"]
+        if special.chain is not None:
+            scope["client"] = proxies.client(client, special.chain)
+        if special.scheme is not None:
+            scope["scheme"] = forwarded_scheme(special.scheme) or scope["scheme"]
 
     def _origin_form(self, method: bytes) -> bytes:
-        """Return path and query of a target of another form (RFC 9112 section 3.2)."""
-        url = self.url
-        if url == b"*" and method == b"OPTIONS":
-            return url
-        authority, _, rest = url.partition(b"://")[2].partition(b"/")
-        authority, _, query = authority.partition(b"?")
-        try:
-            parsed = httptools.parse_url(url)
-        except httptools.HttpParserInvalidURLError:
-            parsed = None
-        if (
-            parsed is None
-            or (parsed.schema or b"").lower() not in (b"http", b"https")
-            or parsed.userinfo is not None
-            or b"#" in url
-        ):
-            self._stop(BAD_REQUEST.because("the target"))
-        # Section 3.2.2: the Host field does not count then. uvicorn leaves it as it is, and a proxy
-        # in front may have gone by the target.
-        headers = self.headers
-        headers[:] = [(b"host", authority), *(each for each in headers if each[0] != b"host")]
-        return b"/?" + query if query else b"/" + rest
+        host, target = split_target(method, self.url)
+        if host is not None:
+            # RFC 9112 section 3.2.2: the Host field does not count then. uvicorn leaves it as it
+            # is, and a proxy in front may have gone by the target.
+            headers = self.headers
+            headers[:] = [(b"host", host), *(each for each in headers if each[0] != b"host")]
+        return target
 
     def _offers_socket(self, method: bytes) -> bool:
-        """Tell whether an upgrade is to a WebSocket; if not, it is as if nobody had asked for it."""
+        """Tell whether an upgrade is to a WebSocket; if not, nobody has asked for one."""
         if method == b"CONNECT":
-            self._stop(BAD_REQUEST.because("CONNECT"))
+            raise Refused(BAD_REQUEST.because("CONNECT"))
         if method == b"GET" and is_upgrade_request(self.headers):
             self._giver = Giver(self, self._handover)
             extensions: dict[str, Any] = {EXTENSION: self._giver}
@@ -378,7 +332,7 @@ class HttpProtocol(HttpToolsProtocol):
         return False
 
     def _is_too_large(self, method: bytes) -> bool:
-        return len(method) + self._parsed_size() + len("\r\n") > self._max_header_size
+        return len(method) + len(" ") + self._parsed_size() + len("\r\n") > self._max_header_size
 
     def _too_large(self) -> Refusal:
         # Of a request that consists of line breaks, there is no target.
@@ -390,7 +344,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
         if self._server.answering is not None:
-            self._server.answering.discard(self._running)  # type: ignore[arg-type]
+            self._server.answering.discard(self._running)
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -398,17 +352,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._refusal is not None:
             self._write_refusal(self._refusal)
-
-    def _stop(self, refusal: Refusal) -> NoReturn:
-        """Refuse from within a callback of the parser."""
-        self._refusal = refusal
-        raise Refused
-
-    def _explain(self, error: httptools.HttpParserError) -> Refusal:
-        if isinstance(error, httptools.HttpParserCallbackError):
-            log.error("a request could not be read, which is holdfast's fault", exc_info=error)
-        # llhttp's words, not the client's.
-        return BAD_REQUEST.because(str(error))
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer nothing on this connection but what is being answered, and then this.
@@ -426,7 +369,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self.pipeline.popleft()
             elif cycle.response_started:
                 # No place for an answer is left.
-                self.transport.close()
+                self._end(b"")
                 return
             else:
                 running = None
@@ -440,25 +383,31 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _write_refusal(self, refusal: Refusal) -> None:
         with_body = self.parser.get_method() != b"HEAD"
-        response = refusal.encode(self.server_state.default_headers, with_body=with_body)
-        self.transport.write(response)
+        self._end(refusal.encode(self.server_state.default_headers, with_body=with_body))
+
+    def _end(self, last: bytes) -> None:
+        """Write the last of this connection, and let the client read it, while it still sends."""
+        transport = self.transport
+        if transport.is_closing():
+            return
+        transport.write(last)
         self.flow.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        if transport.can_write_eof():
+            transport.write_eof()
             self._lingers = True
         else:
-            self.transport.close()
+            transport.close()
 
     # --- time passes ----------------------------------------------------------------------------
 
     def condition(self) -> tuple[Phase, object]:
         """Return what this connection is doing, and what changes when it gets on with that."""
-        if self._lingers:
-            return Phase.LINGERING, None
         waiting = self.transport.get_write_buffer_size()
         if waiting:
             return Phase.WRITING, self._taken() or waiting
-        if self._refusal is not None:
+        if self._lingers:
+            return Phase.LINGERING, None
+        if self._refusal is not None or self.transport.is_closing():
             return Phase.BUSY, None
         cycle = self.cycle
         if cycle is None and self._is_last and not self._head_size:
@@ -489,12 +438,23 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refuse(BODY_TIMEOUT)
             case Phase.WRITING:
                 self._server.counts.count("write_timeouts")
-                self.transport.abort()
+                self._reset()
             case Phase.LINGERING:
                 self.transport.abort()
             case _:
                 # RFC 9110 section 15.5.9: nothing was asked, so nothing is answered.
                 self.transport.close()
+
+    def abort(self) -> None:
+        """End the connection, whatever state it is in."""
+        self.transport.abort()
+
+    def _reset(self) -> None:
+        """Close, and have the kernel forget what it has for this client too (nginx can as well)."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        self.transport.abort()
 
     def shutdown(self) -> None:
         """Close the connection, soon: its next request may be on its way already."""
@@ -516,73 +476,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._earlier.clear()
 
 
-class ExpectingCycle(RequestResponseCycle):
-    """One whose client waits for "100 Continue" before it sends the body (RFC 9110 section 10.1.1).
-
-    If it is answered before that, nobody knows whether the body will come: the next request could
-    be taken for it, or it for the next request. The connection ends, where uvicorn keeps it.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.is_last = not self.keep_alive
-        self.keep_alive = False
-
-    async def receive(self) -> Any:
-        if self.waiting_for_100_continue:
-            self.keep_alive = not self.is_last
-        return await super().receive()
-
-    def expect_nothing(self) -> None:
-        """The client did not wait, and the body is here."""
-        if self.waiting_for_100_continue:
-            self.waiting_for_100_continue = False
-            self.keep_alive = not self.is_last
-
-
-class Giver:
-    """The socket of one handshake request; `hosts/asgi.py:SocketGiver`."""
-
-    def __init__(self, protocol: HttpProtocol, handover: SocketTaker) -> None:
-        self._protocol = protocol
-        self._handover = handover
-        self._leftover = b""
-
-    def receive(self, data: bytes) -> None:
-        """Keep what came behind the request; the rest stays in the kernel."""
-        self._leftover += data
-        self._protocol.transport.pause_reading()
-        if len(self._leftover) > MAX_LEFTOVER:
-            self._protocol.transport.abort()
-
-    async def give(self, upgrade: Upgrade, outbox: Outbox) -> None:
-        protocol = self._protocol
-        transport = protocol.transport
-        await self._flush_earlier_responses()
-        is_lost = transport.is_closing()
-        if not is_lost:
-            transport.pause_reading()
-            descriptor = transport.get_extra_info("socket").fileno()
-            await self._handover.give_descriptor(upgrade.connection.serial, descriptor)
-        headers = protocol.scope["headers"]
-        client = protocol.scope["client"]
-        self._handover.announce(
-            upgrade,
-            outbox,
-            list(headers),
-            self._leftover,
-            address=client[0] if client else "",
-            lost=is_lost,
-        )
-        # To uvicorn the request ends as if its client had left; the keeper's copy of the socket
-        # keeps the TCP connection open.
-        protocol.cycle.disconnected = True
-        transport.abort()
-
-    async def _flush_earlier_responses(self) -> None:
-        """A response to an earlier request on this connection may still be on its way out."""
-        transport = self._protocol.transport
-        # Rare, and transports tell nobody when they run empty. One that never does is aborted:
-        # Phase.WRITING.
-        while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+def _explain(error: httptools.HttpParserError) -> Refusal:
+    cause = error.__context__
+    if isinstance(cause, Refused):
+        return cause.refusal
+    if isinstance(error, httptools.HttpParserCallbackError):
+        log.error("a request could not be read, which is holdfast's fault", exc_info=error)
+    # llhttp's words, not the client's.
+    return BAD_REQUEST.because(str(error))

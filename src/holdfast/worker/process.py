@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from holdfast.config import WorkerSettings, from_json
@@ -24,6 +25,7 @@ from holdfast.wire import control
 from holdfast.worker.ends import InheritedEnds
 from holdfast.worker.host import WorkerHost
 from holdfast.worker.http import HttpServer
+from holdfast.worker.http_limits import HttpCounts
 from holdfast.worker.loader import ApplicationError, load, run_event, start
 from holdfast.worker.monitor import Monitor, Thresholds
 from holdfast.worker.websocket_side import WebSocketSide
@@ -103,6 +105,7 @@ class WorkerProcess:
 
     async def _serve_until_drained(self, app: ServiceWorker) -> None:
         settings = self._settings
+        counts = HttpCounts()
         side = HttpSide(
             app,
             self._host,
@@ -110,11 +113,13 @@ class WorkerProcess:
             max_body=settings.max_body,
             request_timeout=settings.request_timeout,
             allow_origins=settings.allow_origins,
+            on_too_large=partial(counts.count, "too_large"),
         )
         server = HttpServer(
             side,
             self._handover,
-            keep_alive=settings.keep_alive,
+            limits=settings.http,
+            counts=counts,
             drain_timeout=settings.drain_timeout,
             trusted_proxies=settings.forwarded_allow_ips,
         )
