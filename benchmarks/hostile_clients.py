@@ -36,6 +36,8 @@ KIB, MIB = 1024, 1024 * 1024
 CONTINUATION = 0
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 
+SEND_BUFFER = 64 * KIB
+
 # What nobody may be sent.
 SECRETS = (b"Traceback (most", b'File "')
 
@@ -139,6 +141,9 @@ class Client:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer)
+        # The kernel's memory is one on this machine; what it keeps for hostile clients to send
+        # would be on theirs.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         # An address of its own: one has not enough ports for all who come and go.
         self.socket.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         self.socket.bind((f"127.1.{self.number // 250}.{self.number % 250 + 1}", 0))

@@ -289,7 +289,9 @@ class Keeper:
 
     def run_commands(self) -> None:
         while commands := self.ledger.take_commands():
-            for command in commands:
+            # What is put aside comes first: a DeliverTo before it may contain what comes behind it,
+            # for it is filled until the turn ends.
+            for command in sorted(commands, key=lambda each: not isinstance(each, do.Quarantined)):
                 assert isinstance(command, COMMANDS), command
                 self.run(command)
         load = Counter(worker for flying in self.in_flight.values() for worker, _, _ in flying)

@@ -79,6 +79,8 @@ PURE_FILES = {
     "supervisor/commands.py",
     "supervisor/plan.py",
     "supervisor/policy.py",
+    "worker/dialogue.py",
+    "worker/endpoint.py",
     "worker/forwarded.py",
     "worker/http_limits.py",
     "worker/request_head.py",

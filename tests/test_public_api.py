@@ -46,13 +46,17 @@ def test_help_says_what_each_attribute_is(name: str) -> None:
     # The text below an annotation is for readers of the source: at run time it is gone.
     public = getattr(holdfast, name)
     for attribute, kind in inspect.get_annotations(public).items():
-        if not attribute.startswith("_") and "ClassVar" not in str(kind) and attribute not in FOR_HOSTS:
+        if (
+            not attribute.startswith("_")
+            and "ClassVar" not in str(kind)
+            and attribute not in FOR_HOSTS
+        ):
             said = re.search(rf"^ +{attribute}( \(.*\))?: ", public.__doc__, re.MULTILINE)
             assert said, f"the docstring of {name} does not say what {attribute} is"
 
 
 def test_help_begins_with_what_users_need() -> None:
-    text = pydoc.render_doc(holdfast, renderer=pydoc.plaintext)
+    text = pydoc.plain(pydoc.render_doc(holdfast))
     assert "holdfast - A server for web applications" in text
     assert "app = ServiceWorker()" in text[:2000]
     assert "tests/test_architecture.py" not in text

@@ -40,6 +40,7 @@ ROOMS = {
     "opposites": [("cold", "hot"), ("early", "late"), ("empty", "full"), ("cheap", "expensive")],
 }
 LONGEST_NAME = 30  # characters
+GONE = 4404  # a close code of this application's own; the page knows it
 DATABASE = os.environ.get("QUIZ_DATABASE") or Path(tempfile.gettempdir(), "holdfast-quiz.db")
 PATHS = {f"/rooms/{room}": room for room in ROOMS}
 LINKS = "".join(f'<li><a href="{path}">{room}</a></li>' for path, room in PATHS.items())
@@ -108,6 +109,10 @@ async def join(event: WebSocketUpgradeEvent) -> None:
 
 @app.on("websocketmessage")
 async def play(event: WebSocketMessageEvent) -> None:
+    if event.source.data["room"] not in ROOMS:
+        # It was there when this player joined; the version of today has no such room.
+        event.source.close(GONE, "This room is gone.")
+        return
     try:
         message = event.json()
     except ValueError:

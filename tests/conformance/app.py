@@ -111,7 +111,7 @@ async def stream() -> AsyncIterator[str]:
 
 
 @app.on("websocketupgrade")
-async def upgrade(event: WebSocketUpgradeEvent) -> None:
+async def upgrade(event: WebSocketUpgradeEvent) -> None:  # noqa: C901 - a table
     request = event.request
     name = request.url.search_params.get("name", "somebody")
     match request.path:
@@ -171,10 +171,10 @@ async def obey_strictly(event: WebSocketMessageEvent) -> None:
     count = source.data["count"]
     await asyncio.sleep(0.002)
     source.data["count"] = count + 1
-    source.send(f"{count}: {event.data}")
+    source.send(f"{count}: {event.data!s}")
 
 
-async def obey(event: WebSocketMessageEvent) -> None:  # noqa: C901 - a table
+async def obey(event: WebSocketMessageEvent) -> None:  # noqa: C901, PLR0915 - a table
     order, source = event.json(), event.source
     match order["do"]:
         case "say":
@@ -241,6 +241,28 @@ async def obey(event: WebSocketMessageEvent) -> None:  # noqa: C901 - a table
 async def say_later(event: WebSocketMessageEvent, name: str) -> None:
     await gate(name)
     event.source.send("later")
+
+
+# --- another application, below this one --------------------------------------------------------
+
+
+async def mounted(scope: Any, receive: Any, send: Any) -> None:
+    """Plain ASGI."""
+    if scope["type"] == "http":
+        body = f"{scope['root_path']} {scope['path']}".encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+    elif scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"][::-1]})
+        note(f"the endpoint saw {message['code']}")
+    else:
+        raise NotImplementedError(scope["type"])
+
+
+app.mount(mounted, "/mounted")
 
 
 @app.on("websocketclose")

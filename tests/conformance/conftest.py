@@ -92,10 +92,10 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     results = config.stash.get(RESULTS, {})
-    if RESULTS_FILE is None and is_complete(results) and "failed" not in str(results):
-        if table_in(README.read_text()) != render(results):
-            terminalreporter.section("README.md has another table of hosts", red=True, bold=True)
-            terminalreporter.line("run scripts/hosts")
+    is_ours = RESULTS_FILE is None and is_complete(results) and "failed" not in str(results)
+    if is_ours and table_in(README.read_text()) != render(results):
+        terminalreporter.section("README.md has another table of hosts", red=True, bold=True)
+        terminalreporter.line("run scripts/hosts")
 
 
 def _promise(item: pytest.Item) -> Promise | None:

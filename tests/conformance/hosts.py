@@ -50,7 +50,8 @@ class Host:
             yield running
         finally:
             running.end()
-            print(running.log(), file=sys.stderr)
+            # Shown when a test fails.
+            sys.stderr.write(running.log())
 
 
 HOSTS = [

@@ -31,22 +31,31 @@ def is_complete(results: Results) -> bool:
 
 
 def render(results: Results) -> str:
-    """Return the table and its footnotes, as Markdown."""
+    """Return the table as Markdown: where hosts differ, a row each; with their reasons below."""
+    common = [text for text, row in results.items() if not any(row.values())]
     notes: list[str] = []
-    rows = [
-        "| | " + " | ".join(host.title for host in HOSTS) + " |",
-        "|---" * (len(HOSTS) + 1) + "|",
-    ]
+    titles = ["", *(host.title for host in HOSTS)]
+    lines = [_row(titles), "|---" * len(titles) + "|"]
     for text, row in results.items():
-        cells = []
-        for host in HOSTS:
-            reason = row[host.name]
-            if reason and reason not in notes:
-                notes.append(reason)
-            cells.append(f"– ({notes.index(reason) + 1})" if reason else "✓")
-        rows.append(f"| {text} | " + " | ".join(cells) + " |")
-    numbered = [f"{number}. {reason}" for number, reason in enumerate(notes, 1)]
-    return "\n".join([*rows, "", *numbered]) + "\n"
+        if text not in common:
+            lines.append(_row([text, *(_cell(row[host.name], notes) for host in HOSTS)]))
+    lines.append(_row([f"{len(common)} more, below", *("✓" for _ in HOSTS)]))
+    lines += ["", *(f"{number}. {note}" for number, note in enumerate(notes, 1))]
+    lines += ["", f"Kept by all: {'; '.join(common)}."]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(reason: str, notes: list[str]) -> str:
+    """Return a check mark, or the number of the note with the reason."""
+    if not reason:
+        return "✓"
+    if reason not in notes:
+        notes.append(reason)
+    return f"– {notes.index(reason) + 1}"
 
 
 def table_in(page: str) -> str:

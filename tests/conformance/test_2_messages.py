@@ -52,7 +52,10 @@ def test_listener_that_raises_loses_its_effects_and_not_its_connection(server: R
     assert "secret detail" in server.log()
 
 
-@promise('`on_error="close"` closes with 1011')
+@promise(
+    '`on_error="close"` closes with 1011',
+    daphne="Daphne has 1000 in the place of codes from 1001 to 2999",
+)
 def test_listener_can_have_its_failure_close_the_connection(server: Running) -> None:
     with join(server, "strict one") as member:
         member.ws.send("raise and close")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tests.conformance.hosts import TIMEOUT
 from tests.conformance.promises import promise
 from tests.flow.raw import RawClient
+from tests.flow.server import wait_for
 
 if TYPE_CHECKING:
     from tests.conformance.hosts import Running
@@ -49,6 +50,15 @@ def test_response_is_streamed(server: Running) -> None:
     assert response.read1(6) == b"first "
     server.open_gate("stream")
     assert response.read() == b"second"
+
+
+@promise("mounted ASGI applications: requests and WebSocket endpoints")
+def test_mounted_application_gets_requests_and_connections(server: Running) -> None:
+    assert server.fetch("/mounted/page").read() == b"/mounted /mounted/page"
+    with server.connect("/mounted/ws") as ws:
+        ws.send("abc")
+        assert ws.recv(TIMEOUT) == "cba"
+    wait_for(lambda: server.journal("the endpoint saw"), "the endpoint saw the end", TIMEOUT)
 
 
 @promise("an `Upgrade` header alone breaks nothing")

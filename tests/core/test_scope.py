@@ -321,3 +321,22 @@ def test_an_application_does_not_ask_others() -> None:
 def test_an_application_that_is_not_served_cannot_ask_itself() -> None:
     with pytest.raises(NotInsideHoldfast):
         run(ServiceWorker().fetch("/"))
+
+
+# -- what is mounted
+
+
+async def asgi_app(scope: object, receive: object, send: object) -> None: ...
+
+
+def test_an_asgi_application_is_mounted_at_a_path() -> None:
+    app = ServiceWorker()
+    app.mount(asgi_app)
+    app.mount(asgi_app, "/api", adopt={"/trade": "close"})
+    assert [(mount.app, mount.path) for mount in app.mounts] == [(asgi_app, "/api"), (asgi_app, "")]
+    assert [mount.closes("/api/trade") for mount in app.mounts] == [True, False]
+
+
+def test_a_service_worker_is_not_mounted_in_another() -> None:
+    with pytest.raises(TypeError, match="register its listeners"):
+        ServiceWorker().mount(ServiceWorker())

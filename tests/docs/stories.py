@@ -429,6 +429,25 @@ def what_data_can_hold(stage: Stage) -> None:
         assert "data['cart'][3] is a Decimal; " in stage.server.log()
 
 
+@story(ATTACHMENTS, "before")
+@story(ATTACHMENTS, "after")
+def room_that_is_gone(stage: Stage) -> None:
+    stage.reload(stage.page.code("before"))
+    with stage.connect("/tea") as ann, stage.connect("/coffee") as bob:
+        for client, room in ((ann, "tea"), (bob, "coffee")):
+            client.send("hello")
+            assert receive(client) == [f"in {room}: hello"]
+        stage.reload(stage.page.code("after"))
+        ann.send("still here?")
+        with pytest.raises(ConnectionClosedError) as closed:
+            ann.recv(TIMEOUT)
+        assert closed.value.rcvd == Close(4404, "this room is gone")
+        bob.send("hello")
+        assert receive(bob) == ["in coffee: hello"]
+        with pytest.raises(InvalidStatus, match="404"):
+            stage.connect("/tea")
+
+
 # --- how to reach many --------------------------------------------------------------------------
 
 CHANNELS = "docs/how-to/channels.md"
@@ -443,6 +462,20 @@ def settings(stage: Stage) -> None:
     for color in (b"red", b"blue"):
         assert stage.request("PUT", "/color", color.decode()).status == 204
         wait_for(partial(is_seen_by_all, color), f"all workers see {color!r}")
+
+
+# --- how to check what clients send --------------------------------------------------------------
+
+
+@story("docs/how-to/messages.md", "text-only")
+def text_only(stage: Stage) -> None:
+    with stage.connect() as ann:
+        ann.send("hello")
+        assert receive(ann) == ["HELLO"]
+        ann.send(b"hello")
+        with pytest.raises(ConnectionClosedError) as closed:
+            ann.recv(TIMEOUT)
+        assert closed.value.rcvd == Close(1003, "text, please")
 
 
 # --- how to do work beside events ---------------------------------------------------------------

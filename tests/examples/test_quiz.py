@@ -14,16 +14,16 @@ import pytest
 from examples.quiz import app as quiz
 from websockets.sync.client import connect
 
-from holdfast.testing import TestClient, UpgradeRefused
+from holdfast.testing import ConnectionClosed, TestClient, UpgradeRefused
 from tests.testing.runner import in_loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from websockets.sync.client import ClientConnection
 
     from holdfast import WebSocketMessageEvent
-    from holdfast.testing import Server, WebSocket
+    from holdfast.testing import Server, StartServer, WebSocket
 
 # Seconds. Those in memory take a fraction of one; those with a server start a dozen processes.
 pytestmark = pytest.mark.timeout(60)
@@ -76,15 +76,10 @@ async def hear(player: WebSocket, kind: str) -> dict[str, Any]:
         assert message["kind"] in {"joined", "left"}, message
 
 
-async def hear_the_rest(client: TestClient, player: WebSocket) -> list[dict[str, Any]]:
+async def hear_the_rest(player: WebSocket) -> list[dict[str, Any]]:
     """Return what is there when nothing more comes, but who came and went."""
-    await client.settle()
-    messages = []
-    while True:
-        try:
-            messages.append(await player.receive_json(timeout=0))
-        except TimeoutError:
-            return [message for message in messages if message["kind"] not in {"joined", "left"}]
+    messages = [json.loads(message) for message in await player.receive_all()]
+    return [message for message in messages if message["kind"] not in {"joined", "left"}]
 
 
 async def look(player: WebSocket) -> dict[str, int]:
@@ -171,7 +166,7 @@ async def test_of_two_right_answers_one_is_first_and_the_other_too_late() -> Non
     ):
         await answer(ann, 1, OSLO)
         await answer(bob, 1, OSLO)
-        heard = [await hear_the_rest(client, player) for player in (ann, bob)]
+        heard = [await hear_the_rest(player) for player in (ann, bob)]
         kinds = sorted([message["kind"] for message in messages] for messages in heard)
         # The one who is late may hear that before or after the other's point.
         assert kinds[0] in (["late", "point"], ["point"])
@@ -196,7 +191,7 @@ async def test_wrong_answer_is_told_to_its_player_only() -> None:
     ):
         await answer(ann, 1, "Bergen")
         assert await hear(ann, "wrong") == {"kind": "wrong", "round": 1, "question": FIRST}
-        assert await hear_the_rest(client, bob) == []
+        assert await hear_the_rest(bob) == []
         assert await scores(client) == {}
 
 
@@ -227,7 +222,7 @@ async def test_other_rooms_hear_nothing_and_have_their_own_rounds() -> None:
     ):
         await answer(ann, 1, OSLO)
         await hear(ann, "point")
-        assert await hear_the_rest(client, eve) == []
+        assert await hear_the_rest(eve) == []
         assert await look(eve) == {"Eve": 0}
         await answer(eve, 1, "hot")
         assert (await hear(eve, "point"))["round"] == 2
@@ -295,7 +290,7 @@ async def test_frame_that_is_no_move_is_an_error_for_its_sender_only(frame: str 
     ):
         await ann.send(frame)
         assert (await hear(ann, "error"))["text"]
-        assert await hear_the_rest(client, bob) == []
+        assert await hear_the_rest(bob) == []
         await answer(ann, 1, OSLO)
         assert (await hear(ann, "point"))["score"] == 1
         assert client.errors == []
@@ -333,6 +328,22 @@ async def test_points_are_kept_with_the_connection_and_not_only_in_the_database(
         assert await scores(client) == {}
 
 
+@pytest.mark.parametrize("move", ['{"kind": "look"}', "nonsense"])
+@in_loop
+async def test_player_of_a_room_that_a_new_version_no_longer_has_is_told_and_disconnected(
+    move: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TestClient(quiz.app) as client:
+        async with playing(client, "Ann") as ann, playing(client, "Eve", "/rooms/opposites") as eve:
+            monkeypatch.delitem(quiz.ROOMS, "capitals")
+            await client.reload(quiz.app)
+            await ann.send(move)
+            with pytest.raises(ConnectionClosed, match=r"4404 'This room is gone\.'"):
+                await hear(ann, "room")
+            assert await look(eve) == {"Eve": 0}
+        assert client.errors == []
+
+
 @in_loop
 async def test_win_whose_worker_dies_after_writing_it_is_counted_and_told_once() -> None:
     attempts: list[int] = []
@@ -349,7 +360,7 @@ async def test_win_whose_worker_dies_after_writing_it_is_counted_and_told_once()
         async with client, playing(client, "Ann") as ann, playing(client, "Bob") as bob:
             await answer(ann, 1, OSLO)
             for player in (ann, bob):
-                (point,) = await hear_the_rest(client, player)
+                (point,) = await hear_the_rest(player)
                 assert (point["kind"], point["score"], point["round"]) == ("point", 1, 2)
             assert attempts == [1, 2]
             assert await scores(client) == {"Ann": 1}
@@ -379,7 +390,7 @@ def scores_on(server: Server) -> Any:
 
 
 def test_game_goes_on_while_workers_are_killed_and_code_is_replaced(
-    holdfast_server: Callable[..., Server],
+    holdfast_server: StartServer,
 ) -> None:
     server = holdfast_server(FILE, workers=2)
     address = f"{server.ws_url}{ROOM}?name="
@@ -401,7 +412,7 @@ def test_game_goes_on_while_workers_are_killed_and_code_is_replaced(
 
 
 def test_win_is_counted_once_though_each_worker_kills_itself_after_writing_it(
-    holdfast_server: Callable[..., Server], tmp_path: Path
+    holdfast_server: StartServer, tmp_path: Path
 ) -> None:
     (tmp_path / "dying.py").write_text(DIES_AFTER_EACH_MESSAGE)
     root = str(FILE.parents[2])

@@ -134,7 +134,7 @@ def test_object_that_is_no_service_worker_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("app = 7\n")
     done = serve("bad.py:app", tmp_path)
     assert done.returncode == 1
-    assert "bad.py:app is a int, not a holdfast.ServiceWorker" in done.stderr
+    assert "bad.py:app is a int, neither a holdfast.ServiceWorker nor" in done.stderr
 
 
 def test_attribute_that_does_not_exist_is_named(tmp_path: Path) -> None:

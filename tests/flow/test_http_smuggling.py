@@ -185,6 +185,20 @@ def assert_refused(answer: bytes, status: bytes = b"400 Bad Request") -> None:
     assert body == status[4:]
 
 
+@pytest.mark.parametrize(
+    "host",
+    [b"a b", b"a/b", b"u@a", b"a:x", b"a,b", b"a?b", b"a#b", b"[::1", b"a:65536", b"\xff", b"a\\b"],
+)
+def test_a_host_that_is_none_is_refused(web: Web, host: bytes) -> None:
+    # RFC 9112 section 3.2; by the application's side of the server, which can go on.
+    before = web.seen()
+    for target in (b"/refused", b"http://" + host + b"/refused"):
+        with RawClient(web.server.port) as client:
+            client.send(b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+            assert client.receive_head().startswith(b"HTTP/1.1 400 ")
+    assert web.seen() == before
+
+
 def test_a_coding_that_is_not_spoken_here_is_501(web: Web) -> None:
     # RFC 9112 section 6.1. Its length would be known; what it says would not.
     before = web.seen()
@@ -403,6 +417,12 @@ def test_an_upgrade_that_nobody_offers_is_ignored_and_its_body_is_a_body(
         assert client.receive_rest().endswith(b"\r\n\r\nhello")
 
 
+def test_an_ignored_upgrade_may_be_the_last_request(web: Web) -> None:
+    head = b"POST /body HTTP/1.1\r\n" + HOST + b"Connection: upgrade, close\r\nUpgrade: h2c\r\n"
+    answer = web.send(head + LENGTH + b"\r\nhello" + NEXT)
+    assert answer.count(b"HTTP/1.1 200 ") == answer.count(b"HTTP/1.1 ") == 1
+
+
 def test_a_handshake_with_a_body_is_refused_and_ends_the_connection(web: Web) -> None:
     answer = web.send(handshake("/ws", "Content-Length: 5") + b"hello" + NEXT)
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -413,6 +433,13 @@ def test_a_refusal_reaches_a_client_that_is_still_sending(web: Web) -> None:
     # RFC 9112 section 9.6: closed at once, the connection would be reset under the answer.
     with RawClient(web.server.port) as client:
         client.send(b"GET /refused HTTP/1.1\r\nHost : a\r\n" + b"A: b\r\n" * 100)
+        for _ in range(20):
+            client.send(b"x" * 100_000)
+        assert_refused(client.receive_rest())
+    with RawClient(web.server.port) as client:
+        # Reading had been paused by then.
+        head = b"POST /body HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n"
+        client.send(head + b"18000\r\n" + b"x" * 0x18000 + b"garbage\r\n")
         for _ in range(20):
             client.send(b"x" * 100_000)
         assert_refused(client.receive_rest())

@@ -98,7 +98,9 @@ def test_workers_that_are_asked_to_leave_are_not_in_the_log(application: Path) -
         assert gone(server) == []
 
 
-def test_worker_that_is_killed_because_it_does_not_leave_is_not_in_the_log(application: Path) -> None:
+def test_worker_that_is_killed_because_it_does_not_leave_is_not_in_the_log(
+    application: Path,
+) -> None:
     with Server.start(application, "--drain-timeout", "0.2", workers=1) as server:
         with connect(server.ws_url) as ws:
             ws.send("hang")

@@ -18,7 +18,9 @@ def test_what_people_write_is_watched(name: str) -> None:
     assert is_watched(f"/home/ann/chat/templates/{name}")
 
 
-@pytest.mark.parametrize("name", ["data.json", "chat.db", "chat.db-journal", "app.log", "notes.txt"])
+@pytest.mark.parametrize(
+    "name", ["data.json", "chat.db", "chat.db-journal", "app.log", "notes.txt"]
+)
 def test_what_programs_write_is_not(name: str) -> None:
     # Or an application that writes its settings at its start would be reloaded for ever.
     assert not is_watched(f"/home/ann/chat/{name}")
@@ -49,3 +51,4 @@ def test_more_patterns_can_be_given() -> None:
     assert is_watched("/chat/lists/words.txt", "lists/*")
     assert not is_watched("/chat/other/words.txt", "lists/*")
     assert is_watched("/chat/app.py", "*.json")
+    assert not is_watched("/chat/words.txt", "")

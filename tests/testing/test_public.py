@@ -46,7 +46,7 @@ def test_name_that_does_not_exist_is_an_attribute_error() -> None:
 
 
 def test_help_begins_with_what_it_is_for_and_shows_every_name() -> None:
-    text = pydoc.render_doc(testing, renderer=pydoc.plaintext)
+    text = pydoc.plain(pydoc.render_doc(testing))
     assert "holdfast.testing - Tools for tests: " in text
     for name in PUBLIC:
         assert re.search(rf"^    class {name}\(", text, re.MULTILINE), f"{name} is not shown"

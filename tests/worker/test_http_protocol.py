@@ -262,6 +262,41 @@ def test_a_body_that_trickles_lives_as_long_as_it_does() -> None:
     run(main())
 
 
+def test_a_body_that_is_complete_after_its_response_leaves_an_idle_connection() -> None:
+    async def main() -> None:
+        async with wire(LIMITS) as line:
+            await line.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel")
+            while not (await line.receive()).endswith(b"xxxxx"):
+                pass
+            await line.phase(Phase.BODY)
+            await line.send(b"lo")
+            await line.phase(Phase.IDLE)
+            await line.ask()
+
+    run(main())
+
+
+def test_each_head_has_its_own_time() -> None:
+    async def main() -> None:
+        async with wire(LIMITS) as line:
+            await line.ask()
+            await line.send(b"GET / HTTP/1.1\r\nHo")
+            await line.phase(Phase.HEAD)
+            await line.pass_time(0)
+            await line.pass_time(19)
+            (connection,) = line.connections
+            earlier = connection.condition()
+            await line.send(b"st: a\r\n\r\nG")
+            while connection.condition() in (earlier, (Phase.BUSY, None)):
+                await asyncio.sleep(0.001)
+            await line.pass_time(19)
+            assert line.connections
+            await line.pass_time(20)
+            assert line.server.counts == HttpCounts(header_timeouts=1)
+
+    run(main())
+
+
 def test_a_body_that_stops_is_408_and_never_complete() -> None:
     async def main() -> None:
         async with wire(LIMITS) as line:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -13,7 +13,7 @@ from holdfast.core.errors import LifecycleError
 from holdfast.core.events import ShutdownEvent
 from holdfast.wire.messages import Act, PublishText
 from holdfast.worker.host import WorkerHost
-from holdfast.worker.loader import ApplicationError, load, run_event, start
+from holdfast.worker.loader import ApplicationError, load, run_event, start, start_mounts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -289,10 +289,98 @@ def test_an_application_that_was_mended_can_be_loaded(tmp_path: Path) -> None:
         ("no_such_module:app", "there is no module 'no_such_module' here or on sys.path"),
         ("no/such/file.py", "there is no file 'no/such/file.py'"),
         ("json:app", "json has no attribute 'app'"),
-        ("json:dumps", "json:dumps is a function, not a holdfast.ServiceWorker"),
+        (
+            "json:decoder",
+            "json:decoder is a module, neither a holdfast.ServiceWorker nor an ASGI application",
+        ),
+        ("json:nothing()", "json has no attribute 'nothing'"),
+        ("json:decoder()", "json:decoder(): a module cannot be called"),
     ],
 )
 def test_what_is_no_application_is_named(spec: str, words: str) -> None:
     with pytest.raises(ApplicationError) as caught:
         load(spec)
     assert (str(caught.value), caught.value.traceback) == (words, "")
+
+
+ASGI = """
+async def app(scope, receive, send): ...
+
+def make_app():
+    return app
+
+def fail():
+    raise ValueError("no settings")
+
+def wsgi_app(environ, start_response): ...
+"""
+
+
+@pytest.mark.parametrize("name", ["", ":app", ":make_app()"])
+def test_an_asgi_application_is_mounted_at_the_root(tmp_path: Path, name: str) -> None:
+    app = load(write(tmp_path, ASGI) + name)
+    (mount,) = app.mounts
+    assert (mount.app.__name__, mount.path, mount.closes("/")) == ("app", "", False)
+
+
+def test_without_a_name_that_of_django_is_looked_for_too(tmp_path: Path) -> None:
+    app = load(write(tmp_path, ASGI.replace("def app(", "def application(")))
+    assert app.mounts[0].app.__name__ == "application"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("wsgi_app", "a WSGI application needs a bridge around it, such as a2wsgi"),
+        ("make_app", "if it makes one, serve '"),
+    ],
+)
+def test_what_is_called_otherwise_than_asgi_is_no_application(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    with pytest.raises(ApplicationError, match=words):
+        load(f"{write(tmp_path, ASGI)}:{name}")
+
+
+def test_what_a_factory_raises_is_told_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, ASGI)
+    with pytest.raises(ApplicationError) as caught:
+        load(f"{path}:fail()")
+    assert str(caught.value) == f"{path}:fail() raised ValueError: no settings"
+    assert 'raise ValueError("no settings")' in caught.value.traceback
+    assert "holdfast" not in caught.value.traceback
+
+
+# -- what is mounted
+
+
+def living(steps: str) -> ServiceWorker:
+    """An application whose lifespan goes as far as `steps` says."""
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if steps == "raises":
+            try:
+                raise OSError("no database")
+            except OSError:
+                await send({"type": "lifespan.startup.failed", "message": "no database"})
+                raise
+        step = "failed" if steps == "fails" else "complete"
+        await send({"type": f"lifespan.startup.{step}", "message": "no database"})
+
+    app = ServiceWorker()
+    app.mount(mounted)
+    return app
+
+
+def test_what_is_mounted_is_started() -> None:
+    assert asyncio.run(start_mounts(living("completes")))
+
+
+@pytest.mark.parametrize(
+    ("steps", "line"), [("raises", 'raise OSError("no database")'), ("fails", "no database")]
+)
+def test_a_lifespan_that_fails_fails_the_start(steps: str, line: str) -> None:
+    with pytest.raises(ApplicationError, match=r"startup of .* failed: no data") as caught:
+        asyncio.run(start_mounts(living(steps)))
+    assert line in caught.value.traceback

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from holdfast.cli.application import application_argument
 from holdfast.cli.direct import check_direct, direct_option, serve_directly
 from holdfast.cli.http import check_addresses, http_options
 from holdfast.cli.limits import check_origins, limit_options
@@ -89,7 +90,7 @@ def main() -> None:
 
 
 @main.command("serve")
-@click.argument("application")
+@application_argument
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 @PORT
 @direct_option
@@ -98,6 +99,8 @@ def main() -> None:
 @limit_options
 def serve_command(application: str, host: str, port: int, direct: bool, **options: Any) -> None:
     """Serve APPLICATION: module:name or path/to/file.py:name. Without a name, `app` is meant.
+
+    Any ASGI application will do: FastAPI, Starlette, Django and others.
 
     SIGHUP or `holdfast reload` replaces its code, SIGTERM or `holdfast stop` ends it.
     """
@@ -110,7 +113,7 @@ def serve_command(application: str, host: str, port: int, direct: bool, **option
 
 
 @main.command("develop")
-@click.argument("application")
+@application_argument
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 @PORT
 @click.option(

@@ -1,4 +1,4 @@
-"""ASGI applications under paths, as data: what is mounted where, and what becomes of its WebSockets.
+"""ASGI applications under paths, as data: what is mounted where, and what its WebSockets become.
 
 Pure. Hosts run them (`hosts/mounts.py`): ASGI is a matter of event loops. Here is what can be told
 before: whether something is an ASGI application, and whose path a request's path is.
@@ -27,7 +27,7 @@ class Mount(NamedTuple):
     path: str
     """What the paths of its requests begin with, without a slash at the end: "" for all."""
     closing: tuple[tuple[str, bool], ...]
-    """Paths below `path`, the longest first, and whether their WebSockets close with their worker."""
+    """Paths below `path`, the longest first: do their WebSockets close with their worker?"""
 
     def has(self, path: str) -> bool:
         """Tell whether a request of this path is the application's."""
@@ -78,7 +78,7 @@ def asgi_version(app: Callable[..., Any]) -> Literal[2, 3]:
     if isclass(app):
         # As uvicorn has it: one whose instances are awaited is of ASGI 3.
         return 3 if hasattr(app, "__await__") else 2
-    if iscoroutinefunction(app) or iscoroutinefunction(getattr(app, "__call__", None)):
+    if iscoroutinefunction(app) or iscoroutinefunction(type(app).__call__):
         return 3
     try:
         takes = signature(app).bind

@@ -47,6 +47,10 @@ class Upgrade(NamedTuple):
     connection: Connection
     subprotocol: str | None
     headers: Headers
+    # Of a mounted application's endpoint, which attends the connection: what begins it again
+    # elsewhere, and whether its connection closes instead when its worker goes.
+    endpoint: bytes = b""
+    closes: bool = False
 
 
 class RequestEvent(ExtendableEvent):

@@ -5,8 +5,9 @@ While the ledger has paused a connection it does not receive, and what the serve
 business. What is written waits in a row here; a task that lives only while there is something
 hands it to the server, one message after the other.
 
-The closing handshake is the server's. It tells how it ended, and the one close event is made of
-that; or of what the application asked for, where the application closed.
+The closing handshake is the server's. Where the client began it, the one close event is made of
+what the server tells. Where the application did, what servers tell then differs, and some tell
+nothing: it is made of what the application asked for, as soon as the server is asked.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, MutableMapping, Sequence
     from typing import Any
 
     from holdfast.config import KeeperLimits
@@ -44,6 +45,25 @@ class Close(NamedTuple):
 
     code: int
     reason: str
+
+
+async def _send_close(send: Send, close: Close) -> None:
+    message = {"type": "websocket.close", "code": close.code, "reason": close.reason}
+    try:
+        await send(message)
+    except Exception as error:
+        # Autobahn, in Daphne, sends no codes from 1001 to 2999. Better another code than a
+        # connection that stays.
+        log.debug("the server failed to close with %d: %r", close.code, error)
+        await send({"type": "websocket.close"})
+
+
+def _read_close(message: MutableMapping[str, Any]) -> tuple[int, str]:
+    """Return the code and the reason of a `websocket.disconnect`."""
+    code: int | None = message.get("code")
+    reason: str | None = message.get("reason")
+    # An IntEnum is no code for the wire between keeper and worker.
+    return NO_CODE if code is None else int(code), reason or ""
 
 
 class AsgiSocket:
@@ -149,9 +169,7 @@ class AsgiSockets:
                 text: str | None = message.get("text")
                 self._receive_message(sock, bytes(message["bytes"]) if text is None else text)
             elif kind == "websocket.disconnect":
-                code: int | None = message.get("code")
-                reason: str | None = message.get("reason")
-                self._receive_close(sock, NO_CODE if code is None else code, reason or "")
+                self._receive_close(sock, *_read_close(message))
             self._end_turn()
 
     def _receive_message(self, sock: AsgiSocket, data: str | bytes) -> None:
@@ -163,11 +181,17 @@ class AsgiSockets:
             self._ledger.receive_message(sock.connection, data)
 
     def _receive_close(self, sock: AsgiSocket, code: int, reason: str) -> None:
-        if sock.closing is not None and code != VANISHED:
-            # What a server tells of a close that the application began, differs.
+        if sock.closing is not None:
             code, reason = sock.closing
         self._release(sock)
         self._ledger.receive_close(sock.connection, code, reason)
+
+    def _note_closed(self, sock: AsgiSocket) -> None:
+        """The server is about to do what the application has asked for."""
+        if not sock.is_gone and sock.closing is not None:
+            self._receive_close(sock, *sock.closing)
+            self._end_turn()
+            self._cut(sock)
 
     def lose(self, sock: AsgiSocket) -> None:
         """The server has given up on the connection without saying why."""
@@ -282,8 +306,9 @@ class AsgiSockets:
             while row:
                 item = row.popleft()
                 if type(item) is Close:
-                    code, reason = item
-                    await sock.send({"type": "websocket.close", "code": code, "reason": reason})
+                    # Before, since a server may keep it until its own `receive` has returned.
+                    self._note_closed(sock)
+                    await _send_close(sock.send, item)
                 else:
                     await sock.send(
                         {"type": "websocket.send", "text": item}

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from typing import Any
 
+    from holdfast.core.http import Request
     from holdfast.core.ports import Outbox
     from holdfast.core.request_events import Upgrade
     from holdfast.direct.asgi_sockets import AsgiSocket
     from holdfast.direct.service import Service
     from holdfast.hosts.exchange import Receive, Scope, Send
+    from holdfast.hosts.mounts import Mounted
 
-__all__ = ["Handshake", "Warnings"]
+__all__ = ["Handshake", "NativeEndpoints", "Warnings"]
 
 log = logging.getLogger("holdfast")
 
@@ -38,10 +40,15 @@ NO_HEADERS = (
     "are lost"
 )
 
-# The version of ASGI's WebSocket part that brought headers.
+# The version of ASGI's WebSocket part that brought headers; and that of servers that tell why a
+# client has closed, if it has.
 WITH_HEADERS = (2, 1)
+WITH_REASONS = (2, 4)
 
+# RFC 6455 section 7.4.1; the last two are for reporting only.
 NORMAL = 1000
+NO_CODE = 1005
+VANISHED = 1006
 
 
 class Warnings:
@@ -68,6 +75,9 @@ class Handshake:
         self._send = send
         self._warnings = warnings
         self._can_deny = DENIAL in (scope.get("extensions") or ())
+        version = _spec_version(scope)
+        self._can_send_headers = version >= WITH_HEADERS
+        self._tells_reasons = version >= WITH_REASONS
         self._socket: AsgiSocket | None = None
         # Whether the request, which has no body, was asked for; and whether a 403 is out.
         self._was_read = self._is_refused = False
@@ -79,7 +89,14 @@ class Handshake:
             return  # The client has left already.
         await self._service.http(self._as_request(), self.receive, self.send)
         if self._socket is not None:
-            await self._service.serve(self._socket, self._receive)
+            await self._service.serve(self._socket, self._receive_message)
+
+    async def _receive_message(self) -> MutableMapping[str, Any]:
+        message = await self._receive()
+        if message.get("code") == NO_CODE and "reason" not in message and self._tells_reasons:
+            # uvicorn, of a client that has vanished. Of one that closed, it tells a reason too.
+            return {**message, "code": VANISHED}
+        return message
 
     def _as_request(self) -> Scope:
         scope = {**self._scope, "method": "GET", "extensions": {EXTENSION: self}}
@@ -109,6 +126,21 @@ class Handshake:
             self._warnings.say(NO_DENIAL)
             await self._send({"type": "websocket.close", "code": NORMAL})
 
+    async def pass_on(self, mounted: Mounted) -> None:
+        """Let a mounted application have it as the server brought it."""
+        scope = dict(self._scope)
+        mounted.dress(scope)
+        has_begun = False
+
+        async def receive() -> MutableMapping[str, Any]:
+            nonlocal has_begun
+            if has_begun:
+                return await self._receive()
+            has_begun = True
+            return {"type": "websocket.connect"}
+
+        await mounted.app(scope, receive, self._send)
+
     # --- hosts/asgi.py:SocketGiver --------------------------------------------------------------
 
     async def give(self, upgrade: Upgrade, outbox: Outbox) -> None:
@@ -117,7 +149,7 @@ class Handshake:
             "subprotocol": upgrade.subprotocol,
         }
         headers = upgrade.headers.raw
-        if headers and _spec_version(self._scope) < WITH_HEADERS:
+        if headers and not self._can_send_headers:
             self._warnings.say(NO_HEADERS)
         elif headers:
             accept["headers"] = headers
@@ -129,6 +161,21 @@ class Handshake:
             log.debug("the server failed to accept: %r", error)
             lost = True
         self._socket = self._service.adopt(upgrade, outbox, self._send, lost=lost)
+
+
+class NativeEndpoints:
+    """`hosts/mounts.py:Endpoints` over the server's own sockets: they end with this process."""
+
+    async def attend(
+        self,
+        mounted: Mounted,
+        request: Request,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        giver: Handshake,
+    ) -> None:
+        await giver.pass_on(mounted)
 
 
 def _spec_version(scope: Scope) -> tuple[int, ...]:

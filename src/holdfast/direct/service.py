@@ -17,13 +17,15 @@ from holdfast.core.identity import KEY_BYTES, NODE_BYTES
 from holdfast.core.outbox import current_outbox
 from holdfast.core.registration import Registration
 from holdfast.direct.asgi_sockets import AsgiSockets
+from holdfast.direct.handshake import NativeEndpoints
 from holdfast.direct.link import WorkerEnd
 from holdfast.hosts.asgi import HttpSide
+from holdfast.hosts.mounts import Mounts
 from holdfast.keeper.switchboard import Switchboard
 from holdfast.wire import control
 from holdfast.worker.handover import make_record
 from holdfast.worker.host import WorkerHost
-from holdfast.worker.loader import run_event, start
+from holdfast.worker.loader import run_event, start, start_mounts
 from holdfast.worker.websocket_side import WebSocketSide
 
 if TYPE_CHECKING:
@@ -77,14 +79,8 @@ class Service:
             event_timeout=settings.event_timeout,
             on_stranger=log.critical,
         )
-        self.http = HttpSide(
-            app,
-            self._host,
-            develop=settings.develop,
-            max_body=settings.max_body,
-            request_timeout=settings.request_timeout,
-            allow_origins=settings.allow_origins,
-        )
+        self._mounts = Mounts(())
+        self.http: HttpSide
         """Answers requests, and handshakes that a `Handshake` dresses up as requests."""
 
     async def start(self) -> None:
@@ -101,7 +97,19 @@ class Service:
         outside.seal(self._host.leaving)
         current_outbox.set(outside)
         await self._side.greet()
-        await start(app, self._host, first=True, timeout=self._settings.lifecycle_timeout)
+        settings = self._settings
+        await start(app, self._host, first=True, timeout=settings.lifecycle_timeout)
+        self._mounts = await start_mounts(app)
+        self.http = HttpSide(
+            app,
+            self._host,
+            develop=settings.develop,
+            max_body=settings.max_body,
+            request_timeout=settings.request_timeout,
+            allow_origins=settings.allow_origins,
+            mounts=self._mounts,
+            endpoints=NativeEndpoints(),
+        )
         self._side.join(app, GENERATION)
         self._switchboard.prefer(GENERATION)
         self._switchboard.end_turn()
@@ -124,6 +132,7 @@ class Service:
             log.warning("stopped before everything had finished: drain_timeout is %g s", timeout)
             host.cancel_works()
         host.detach()
+        await self._mounts.shutdown()
         try:
             await run_event(self._app, host, ShutdownEvent, self._settings.lifecycle_timeout)
         finally:

@@ -18,7 +18,13 @@ from holdfast.core.dispatch import Failure, Waiting, dispatch_request, first_ste
 from holdfast.core.errors import AttachmentError
 from holdfast.core.files import FileBody
 from holdfast.core.http import Request, Response
-from holdfast.core.http_errors import BadRequest, ContentTooLarge, Forbidden, HTTPError, ServiceUnavailable
+from holdfast.core.http_errors import (
+    BadRequest,
+    ContentTooLarge,
+    Forbidden,
+    HTTPError,
+    ServiceUnavailable,
+)
 from holdfast.core.outbox import current_outbox
 from holdfast.core.request_events import FetchEvent, Upgrade, WebSocketUpgradeEvent
 from holdfast.framing.handshake import check_request
@@ -157,9 +163,7 @@ class HttpSide:
 
     # --- one event after the other --------------------------------------------------------------
 
-    async def _fetch(
-        self, exchange: Exchange, request: Request, scope: Scope, send: Send
-    ) -> None:
+    async def _fetch(self, exchange: Exchange, request: Request, scope: Scope, send: Send) -> None:
         outbox = self._host.new_outbox()
         event = FetchEvent(outbox, request, upgradable=False)
         decided = self._begin(event, outbox)

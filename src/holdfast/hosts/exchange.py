@@ -48,7 +48,17 @@ class Exchange:
 
     # No reference to the Request, which refers to this: a cycle per request would be the garbage
     # collector's business.
-    __slots__ = ("_held", "_kept", "_keeps", "_left", "_receive", "_send", "_state", "_turn", "has_started")
+    __slots__ = (
+        "_held",
+        "_keeps",
+        "_kept",
+        "_left",
+        "_receive",
+        "_send",
+        "_state",
+        "_turn",
+        "has_started",
+    )
 
     def __init__(self, receive: Receive, send: Send, limit: int, *, keeps: bool = False) -> None:
         self._receive = receive

@@ -20,8 +20,8 @@ __all__ = ["Lifespan", "LifespanFailed"]
 
 log = logging.getLogger("holdfast.worker")
 
-# How long an application may take to return when it has said that it has ended, or failed. Starlette
-# raises then what went wrong.
+# How long an application may take to return when it has said that it has ended, or failed: then
+# Starlette raises what went wrong.
 LAST_WORDS = 1.0  # seconds
 
 
@@ -86,15 +86,15 @@ class Lifespan:
 
     async def _take_step(self, step: str) -> None:
         assert self._task is not None
-        self._answer = asyncio.get_running_loop().create_future()
+        answer = self._answer = asyncio.get_running_loop().create_future()
         self._to_app.put_nowait({"type": f"lifespan.{step}"})
-        await asyncio.wait([self._task, self._answer], return_when=asyncio.FIRST_COMPLETED)
-        if not self._answer.done():
+        self._task.add_done_callback(lambda _: answer.done() or answer.cancel())
+        await asyncio.wait([answer])
+        if answer.cancelled():
             self._note_end(step)
-        elif self._answer.result()["type"] == f"lifespan.{step}.failed":
+        elif answer.result()["type"] == f"lifespan.{step}.failed":
             await asyncio.wait([self._task], timeout=LAST_WORDS)
-            error = self._error()
-            raise LifespanFailed(step, self._answer.result().get("message") or "", error)
+            raise LifespanFailed(step, answer.result().get("message") or "", self._error())
 
     def _note_end(self, step: str) -> None:
         """The application has returned or raised, and not answered."""

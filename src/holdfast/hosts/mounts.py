@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
     from typing import Any
 
+    from holdfast.core.http import Request
     from holdfast.core.mounts import Mount
     from holdfast.hosts.exchange import Exchange, Receive, Scope, Send
 
@@ -111,12 +112,18 @@ class Endpoints(Protocol):
     """Runs the WebSocket endpoints of mounted applications."""
 
     async def attend(
-        self, mounted: Mounted, scope: Scope, receive: Receive, send: Send, giver: Any
+        self,
+        mounted: Mounted,
+        request: Request,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        giver: Any,
     ) -> None:
         """Begin the endpoint for a handshake; return when that is answered.
 
         Args:
-            scope: of the handshake as a request.
+            scope: of the handshake, as the server has it.
             receive: tells when the client leaves before that.
             send: for a response instead of a connection.
             giver: of the client's socket, a `hosts/asgi.py:SocketGiver`.

@@ -112,9 +112,7 @@ class Supervisor:
         await self._control.open()
         self._reload()
         watching = [
-            asyncio.create_task(
-                reload_on_change(path, self._settings.watch_patterns, self._reload)
-            )
+            asyncio.create_task(reload_on_change(path, self._settings.watch_patterns, self._reload))
             for path in self._settings.watch
         ]
         try:

@@ -42,16 +42,14 @@ class SourceFilter(watchfiles.DefaultFilter):
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
         super().__init__(ignore_dirs=(*self.ignore_dirs, *IGNORED))
-        self._patterns = (*PATTERNS, *patterns)
+        self._patterns = (*PATTERNS, *filter(None, patterns))
 
     def __call__(self, change: watchfiles.Change, path: str) -> bool:
         file = PurePath(path)
         return super().__call__(change, path) and any(map(file.match, self._patterns))
 
 
-async def reload_on_change(
-    path: str, patterns: Sequence[str], reload: Callable[[], None]
-) -> None:
+async def reload_on_change(path: str, patterns: Sequence[str], reload: Callable[[], None]) -> None:
     """Call `reload` whenever a file below `path` changes that `SourceFilter` lets through.
 
     Until cancelled.

@@ -156,10 +156,9 @@ class Server:
     def kill_worker(self, pid: int | None = None) -> int:
         """`kill -9` a worker; return its pid when another one has taken its place.
 
-        Workers that keep dying young are replaced later and later (0.1 s, doubled each time, at
-        most 5 s). And a message that has had three workers killed is put aside, and its connection
-        closed with 1011 (`--max-attempts`). So a test that kills often is slow, and one that kills
-        whoever has a certain message loses its connection.
+        From the second one on, workers that die within 5 s of their start are replaced later and
+        later: after 0.1 s, doubled each time, at most 10 s. And a message in whose course three
+        workers have died is put aside, and its connection closed with 1011 (`--max-attempts`).
 
         Args:
             pid: which one; None for any.
@@ -246,6 +245,8 @@ class StartServer(Protocol):
 
         def test_chat(holdfast_server: StartServer) -> None:
             server = holdfast_server("chat.py", workers=2)
+
+    Any number may be started in one test.
     """
 
     def __call__(

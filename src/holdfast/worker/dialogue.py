@@ -1,6 +1,6 @@
 """What an endpoint and its connection say to each other: ASGI on one side, the wire on the other.
 
-Pure: facts in, messages out. `worker/attendance.py` runs the endpoint and sends what `take` returns.
+Pure: facts in, messages out. `worker/attendant.py` runs the endpoint and sends what `take` returns.
 
     CONNECTING ──accept──▶ OPEN ──close──▶ CLOSED
         │ close, or a response
@@ -8,7 +8,7 @@ Pure: facts in, messages out. `worker/attendance.py` runs the endpoint and sends
     ANSWERING ──its end──▶ CLOSED
 
 The stage is what the *endpoint* has said. Beside it stands what has become of the connection: it is
-there, it is gone (the client has closed it, or has vanished), or it is lost (nobody has it any more).
+there, it is gone (the client has closed it, or has vanished), or it is lost (nobody has it).
 
 Rules:
 
@@ -19,7 +19,7 @@ Rules:
    then or not.
 3. `data` is committed with each acknowledgement, and by itself if there is nothing to acknowledge.
 4. An endpoint that was begun again is told `websocket.connect` and accepts, like the first one. Its
-   client notices nothing of that. That it has begun again is acknowledged when it asks for a message.
+   client notices nothing of that. Its begin is acknowledged when it asks for a message.
 5. One that leaves says nothing any more; its connection is released when it has ended. What it had
    not acknowledged is delivered elsewhere.
 6. That the connection is gone is acknowledged when the endpoint has ended.
@@ -108,6 +108,10 @@ class Farewell(NamedTuple):
     reason: str
 
 
+# A tuple: a union would be built anew for each message.
+ENDS = (Farewell, wire.DeliverClose)
+
+
 class Dialogue:
     """One endpoint, from its begin to the end of its connection or of its stay in this worker.
 
@@ -119,9 +123,10 @@ class Dialogue:
     """
 
     __slots__ = (
-        "_actions", "_attachment", "_close", "_extension", "_has_closed", "_in_hand", "_is_draining",
-        "_is_ended", "_is_leaving", "_is_lost", "_limit", "_original", "_out", "_queue", "_resume",
-        "_times_told", "_was_connected", "is_gone", "is_over", "is_resumed", "serial", "stage",
+        "_actions", "_attachment", "_close", "_extension", "_has_closed", "_in_hand",
+        "_is_draining", "_is_ended", "_is_leaving", "_is_lost", "_is_opened", "_limit", "_original",
+        "_out", "_queue", "_resume", "_times_told", "_was_connected", "is_gone", "is_over",
+        "is_resumed", "serial", "stage",
     )  # fmt: skip
 
     def __init__(
@@ -135,6 +140,7 @@ class Dialogue:
         self.serial = serial
         self.stage = CONNECTING
         self.is_resumed = resume is not None
+        self._is_opened = self.is_resumed
         self.is_gone = False
         """The client is gone; to send is an error from here on."""
         self.is_over = False
@@ -167,6 +173,11 @@ class Dialogue:
         return self._times_told > 0
 
     @property
+    def is_ended(self) -> bool:
+        """True when the endpoint says nothing any more."""
+        return self._is_ended
+
+    @property
     def is_leaving(self) -> bool:
         """True when the connection is to be released as soon as the endpoint has ended."""
         return self._is_leaving
@@ -179,7 +190,7 @@ class Dialogue:
     @property
     def has_connection(self) -> bool:
         """True while there is something to release: a connection, as far as the endpoint knows."""
-        is_begun = self.stage is OPEN or (self.is_resumed and self.stage is CONNECTING)
+        is_begun = self._is_opened and self.stage in (CONNECTING, OPEN)
         at_end = self.is_told or self._is_ended or self._is_lost
         return is_begun and not self._is_leaving and not at_end
 
@@ -187,6 +198,7 @@ class Dialogue:
 
     def opened(self) -> None:
         """The keeper has the socket."""
+        self._is_opened = True
         self.stage = OPEN
 
     def deliver(self, delivery: wire.Deliver | wire.DeliverClose) -> None:
@@ -241,7 +253,7 @@ class Dialogue:
         if self._is_ended:
             return
         self._is_ended = True
-        if self._is_lost or (not self.is_resumed and self.stage in (CONNECTING, ANSWERING)):
+        if self._is_lost or not self._is_opened:
             self.is_over = True
         elif self._is_leaving:
             self._out_actions()
@@ -278,7 +290,7 @@ class Dialogue:
         if not self._queue:
             return None
         first = self._queue[0]
-        if isinstance(first, Farewell | wire.DeliverClose):
+        if isinstance(first, ENDS):
             del self._queue[0]
             self._times_told = 1
             if isinstance(first, wire.DeliverClose):
@@ -439,6 +451,7 @@ class Dialogue:
         for delivery in (self._resume, self._in_hand, *self._queue, self._close):
             if delivery is not None and not isinstance(delivery, Farewell):
                 self._ack(delivery)
+        self._resume = self._in_hand = self._close = None
         self._queue.clear()
         self.is_over = self.is_gone
 

@@ -31,6 +31,8 @@ class Giver:
 
     def receive(self, data: bytes) -> None:
         """Keep what came behind the request; the rest stays in the kernel."""
+        if not data:
+            return  # Read on: else nobody would notice that the client leaves.
         self._leftover += data
         self._protocol.transport.pause_reading()
         if len(self._leftover) > MAX_LEFTOVER:

@@ -142,8 +142,8 @@ def make_record(
         lost=lost,
         address=address,
         extensions=b",".join(v for k, v in request_headers if k == b"sec-websocket-extensions"),
-        endpoint=b"",
-        closes=False,
+        endpoint=upgrade.endpoint,
+        closes=upgrade.closes,
     )
 
 

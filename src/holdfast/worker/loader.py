@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from pathlib import Path
@@ -18,13 +19,19 @@ from holdfast.core.dispatch import dispatch
 from holdfast.core.events import ActivateEvent, InstallEvent, ShutdownEvent, StartupEvent
 from holdfast.core.outbox import current_outbox
 from holdfast.core.scope import ServiceWorker
+from holdfast.hosts.lifespan import LifespanFailed
+from holdfast.hosts.mounts import Mounts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from holdfast.worker.host import WorkerHost
 
-__all__ = ["ApplicationError", "load", "run_event", "start"]
+__all__ = ["ApplicationError", "load", "run_event", "start", "start_mounts"]
+
+# What to look for in a module when nothing is said; Django's is the second.
+USUAL_NAMES = ("app", "application")
 
 # What a control packet carries with room to spare.
 MAX_TRACEBACK = 64 * 1024  # characters
@@ -42,23 +49,61 @@ class ApplicationError(Exception):
 
 
 def load(spec: str) -> ServiceWorker:
-    """Import `module:name` or `path/to/file.py:name`; the name is `app` when left out.
+    """Import `module:name` or `path/to/file.py:name`, or `module:name()` to call what is there.
+
+    The name is `app`, or else `application`, when it is left out. An ASGI application is mounted
+    in a ServiceWorker of its own.
 
     Raises:
-        ApplicationError: there is no such module, it raises, or the name is no ServiceWorker.
+        ApplicationError: there is no such module, it raises, or the name is no application.
     """
     source, _, name = spec.partition(":")
-    name = name or "app"
     module = _import_file(Path(source)) if source.endswith(".py") else _import_module(source)
+    if not name:
+        name = next((usual for usual in USUAL_NAMES if hasattr(module, usual)), USUAL_NAMES[0])
     app: object = module
-    for part in name.split("."):
+    for part in name.removesuffix("()").split("."):
         app = getattr(app, part, None)
         if app is None:
-            raise ApplicationError(f"{source} has no attribute {name!r}")
-    if not isinstance(app, ServiceWorker):
+            raise ApplicationError(f"{source} has no attribute {name.removesuffix('()')!r}")
+    if name.endswith("()"):
+        app = _call_factory(spec, app)
+    if isinstance(app, ServiceWorker):
+        return app
+    return _mount(spec, app)
+
+
+def _call_factory(spec: str, factory: object) -> object:
+    if not callable(factory):
+        raise ApplicationError(f"{spec}: a {type(factory).__qualname__} cannot be called")
+    try:
+        return factory()
+    except BaseException as error:
+        raise ApplicationError(_summary(spec, error), error) from error
+
+
+def _mount(spec: str, app: object) -> ServiceWorker:
+    """Return an application that is nothing but this one of ASGI."""
+    if not callable(app):
         kind = type(app).__qualname__
-        raise ApplicationError(f"{spec} is a {kind}, not a holdfast.ServiceWorker")
-    return app
+        what = "neither a holdfast.ServiceWorker nor an ASGI application"
+        raise ApplicationError(f"{spec} is a {kind}, {what}")
+    worker = ServiceWorker()
+    try:
+        worker.mount(app)
+    except TypeError as error:
+        hint = f"; if it makes one, serve {spec + '()'!r} (--factory)" if _is_factory(app) else ""
+        raise ApplicationError(f"{spec}: {error}{hint}") from None
+    return worker
+
+
+def _is_factory(app: Callable[..., object]) -> bool:
+    """Tell whether this can be called without arguments."""
+    try:
+        inspect.signature(app).bind()
+    except TypeError:
+        return False
+    return True
 
 
 async def start(app: ServiceWorker, host: WorkerHost, *, first: bool, timeout: float) -> None:
@@ -80,6 +125,24 @@ async def start(app: ServiceWorker, host: WorkerHost, *, first: bool, timeout: f
     else:
         registration.step("join")
     await run_event(app, host, StartupEvent, timeout)
+
+
+async def start_mounts(app: ServiceWorker) -> Mounts:
+    """Start the lifespans of what is mounted; call `shutdown` of what is returned in the end.
+
+    No time limit but that of the worker's start.
+
+    Raises:
+        ApplicationError: one of the applications says that it cannot start.
+    """
+    mounts = Mounts(app.mounts)
+    try:
+        await mounts.startup()
+    except LifespanFailed as failure:
+        problem = ApplicationError(str(failure), failure.error)
+        problem.traceback = problem.traceback or failure.message
+        raise problem from failure.error
+    return mounts
 
 
 async def run_event(
@@ -144,7 +207,11 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _import_summary(source: str, error: BaseException) -> str:
-    return f"importing {source} raised {type(error).__name__}: {error}"
+    return _summary(f"importing {source}", error)
+
+
+def _summary(what: str, error: BaseException) -> str:
+    return f"{what} raised {type(error).__name__}: {error}"
 
 
 def _own_traceback(error: BaseException) -> str:

@@ -26,12 +26,13 @@ from holdfast.worker.ends import InheritedEnds
 from holdfast.worker.host import WorkerHost
 from holdfast.worker.http import HttpServer
 from holdfast.worker.http_limits import HttpCounts
-from holdfast.worker.loader import ApplicationError, load, run_event, start
+from holdfast.worker.loader import ApplicationError, load, run_event, start, start_mounts
 from holdfast.worker.monitor import Monitor, Thresholds
 from holdfast.worker.websocket_side import WebSocketSide
 
 if TYPE_CHECKING:
     from holdfast.core.scope import ServiceWorker
+    from holdfast.hosts.mounts import Mounts
     from holdfast.worker.ends import Ends
     from holdfast.worker.monitor import Work
 
@@ -90,6 +91,7 @@ class WorkerProcess:
         try:
             app = load(settings.application)
             await start(app, self._host, first=settings.first, timeout=settings.lifecycle_timeout)
+            mounts = await start_mounts(app)
         except ApplicationError as error:
             self._control.send(control.Failed(error.summary, error.traceback))
             return FAILED
@@ -97,13 +99,14 @@ class WorkerProcess:
         # objects than its default threshold, all of them gone when the turn ends.
         gc.freeze()
         gc.set_threshold(10_000, 10, 10)
+        self._side.attendance.open(mounts)
         if not settings.spare:
             self._side.join(app, settings.generation)
         self._control.send(control.Ready())
-        await self._serve_until_drained(app)
+        await self._serve_until_drained(app, mounts)
         return 0
 
-    async def _serve_until_drained(self, app: ServiceWorker) -> None:
+    async def _serve_until_drained(self, app: ServiceWorker, mounts: Mounts) -> None:
         settings = self._settings
         counts = HttpCounts()
         side = HttpSide(
@@ -114,6 +117,8 @@ class WorkerProcess:
             request_timeout=settings.request_timeout,
             allow_origins=settings.allow_origins,
             on_too_large=partial(counts.count, "too_large"),
+            mounts=mounts,
+            endpoints=self._side.attendance,
         )
         server = HttpServer(
             side,
@@ -136,9 +141,11 @@ class WorkerProcess:
         self._control.send(control.Quiet())
         await server.finish()
         await self._drain.wait()
+        await self._side.attendance.finish(settings.drain_timeout)
         await self._side.drained()
         self._host.detach()
         await self._host.finish_works()
+        await mounts.shutdown()
         try:
             await run_event(app, self._host, ShutdownEvent, settings.lifecycle_timeout)
         except ApplicationError as error:
@@ -153,7 +160,7 @@ class WorkerProcess:
         def works() -> list[Work]:
             # The inbox may be another one by then: each keeper gets one.
             assert self._side.inbox is not None
-            return [self._side.inbox, server, self._host]
+            return [self._side.inbox, self._side.attendance, server, self._host]
 
         Monitor(thresholds, works, self._loop, self._control.send).start()
 
@@ -171,6 +178,8 @@ class WorkerProcess:
             self._serve.set()
             self._quiesce.set()
             self._drain.set()
+            # At once: requests that are being answered need not hold up connections.
+            self._side.attendance.drain()
 
     def _lose_keeper(self, why: str) -> None:
         """Go on; the supervisor starts another keeper."""

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from holdfast.wire import messages as wire
+from holdfast.worker.attendance import Attendance
 from holdfast.worker.inbox import Inbox
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ log = logging.getLogger("holdfast.worker")
 
 # A tuple: a union would be built anew for each message.
 DELIVERIES = (wire.DeliverText, wire.DeliverBinary, wire.DeliverClose)
+FOR_ENDPOINTS = (wire.DeliverResume, wire.Pressure)
 
 
 class WebSocketSide:
@@ -54,6 +56,9 @@ class WebSocketSide:
         self._generation = 0
         self._welcomed = asyncio.Event()
         self._drained = asyncio.Event()
+        self.attendance = Attendance(host, link, loop, event_timeout=event_timeout)
+        """Runs the endpoints of mounted applications; to be opened before `join`."""
+        self._attended = self.attendance.attended
         self.inbox: Inbox | None = None
         """What runs deliveries, once they may come; another one after each loss of the keeper."""
 
@@ -82,13 +87,20 @@ class WebSocketSide:
     def receive(self, messages: list[wire.ToWorker]) -> None:
         """Take what the keeper says."""
         deliveries: list[wire.Deliver | wire.DeliverClose] = []
+        attended = self._attended
         for message in messages:
             if isinstance(message, DELIVERIES):
-                deliveries.append(message)
+                if attended and message.connection in attended:
+                    self.attendance.deliver(message)
+                else:
+                    deliveries.append(message)
+            elif isinstance(message, FOR_ENDPOINTS):
+                self.attendance.receive(message)
             elif isinstance(message, wire.Welcome):
                 self._receive_welcome(message)
             elif isinstance(message, wire.Refused):
                 log.error("the keeper refused connection %#x: %s", message.serial, message.why)
+                self.attendance.refuse(message.serial)
             elif isinstance(message, wire.Drained):
                 self._drained.set()
             elif isinstance(message, wire.Probe):
@@ -102,6 +114,7 @@ class WebSocketSide:
     def lose_keeper(self) -> None:
         """Go on with what needs no connection."""
         self._host.keeper_lost()
+        self.attendance.lose_keeper()
         if self.inbox is not None:
             self.inbox.cut()
         # With the keeper, all that this worker could have been drained of is gone.

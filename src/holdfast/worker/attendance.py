@@ -1,0 +1,306 @@
+"""The WebSocket endpoints of mounted applications that run in this worker.
+
+Shell. Private. An endpoint is a task. What it and its connection say to each other goes through a
+`worker/dialogue.py:Dialogue`; all that endpoints have said in one turn of the loop leaves in one
+write. An endpoint begins with a handshake (`Attendance.attend`), or because its worker has gone and
+the keeper asks for it (`Attendance.receive`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from holdfast.core.outbox import current_outbox
+from holdfast.hosts.mounts import Mounts, path_below
+from holdfast.wire import messages as wire
+from holdfast.worker.attendant import Attendant
+from holdfast.worker.dialogue import Dialogue
+from holdfast.worker.endpoint import EXTENSION, Endpoint
+
+if TYPE_CHECKING:
+    from contextvars import Context
+
+    from holdfast.core.http import Request
+    from holdfast.hosts.asgi import SocketGiver
+    from holdfast.hosts.exchange import Receive, Scope, Send
+    from holdfast.hosts.mounts import Mounted
+    from holdfast.worker.host import WorkerHost
+    from holdfast.worker.stream_link import Link
+
+__all__ = ["Attendance"]
+
+log = logging.getLogger("holdfast.worker")
+
+# RFC 6455 section 7.4.1.
+GOING_AWAY = 1001
+INTERNAL_ERROR = 1011
+
+# What may leave in one turn before whoever sends has to wait until it has left; as much as
+# asyncio's transports take before they ask uvicorn to wait. A message has a price of its own, or
+# empty ones would be free.
+HIGH_WATER = 64 * 1024  # bytes
+PER_MESSAGE = 64  # bytes
+
+# For how much of the drain timeout endpoints may go on with what they have in hand, and when
+# nobody waits for them any more. The rest is for the application to shut down.
+PATIENCE = 0.5
+END_OF_PATIENCE = 0.75
+
+# How long a worker that leaves keeps an endpoint that the keeper gives it all the same: the keeper
+# has not heard yet that it leaves.
+BOUNCE = 0.05  # seconds
+
+
+class Attendance:
+    """Runs endpoints; `hosts/mounts.py:Endpoints`.
+
+    Args:
+        event_timeout: seconds that an endpoint may go on when it knows that its connection has
+            ended; 0 for ever.
+    """
+
+    def __init__(
+        self,
+        host: WorkerHost,
+        link: Link,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        event_timeout: float = 0.0,
+    ) -> None:
+        self.attended: dict[int, Attendant | None] = {}
+        """By serial, the connections that are or were attended here. None: it was released."""
+        self.host = host
+        self.link = link
+        self.loop = loop
+        self.event_timeout = event_timeout
+        self.handled = 0
+        """Messages that came for endpoints."""
+        self._mounts = Mounts(())
+        self._context: Context | None = None
+        self._tasks: dict[asyncio.Task[None], Attendant] = {}
+        # Those that have said something in this turn, and how much that is.
+        self._spoken: dict[Attendant, None] = {}
+        self._size = 0
+        self._is_draining = False
+        self._changed = asyncio.Event()
+        # Endpoints whose second `accept` was not like the first: told once each.
+        self._strange: set[str] = set()
+
+    def open(self, mounts: Mounts) -> None:
+        """Endpoints of these mounts may begin; to be called once, in the application's context."""
+        self._mounts = mounts
+        self._context = copy_context()
+
+    # --- endpoints begin ------------------------------------------------------------------------
+
+    async def attend(
+        self,
+        mounted: Mounted,
+        request: Request,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        giver: SocketGiver,
+    ) -> None:
+        """Begin an endpoint for a handshake; return when that is answered."""
+        host = self.host
+        serial = host.new_serial()
+        endpoint = Endpoint.of_request(scope)
+        own_scope = endpoint.scope(host.connection_id(serial), 0, {})
+        dialogue = Dialogue(serial, own_scope["extensions"][EXTENSION], b"", host.attachment_limit)
+        closes = mounted.mount.closes(path_below(scope))
+        attendant = Attendant(self, dialogue, endpoint, closes=closes)
+        handshake = attendant.shake_hands(request.url.href, send, giver)
+        mounted.dress(own_scope)
+        # In this request's context: what its server keeps there may be wanted.
+        self._begin(attendant, mounted, own_scope, copy_context())
+        await handshake.answered(receive)
+
+    def _resume(self, delivery: wire.DeliverResume) -> None:
+        """Begin an endpoint again."""
+        host, serial = self.host, delivery.connection
+        endpoint = Endpoint.decode(delivery.endpoint)
+        data = host.decode(delivery.attachment) if delivery.attachment else {}
+        scope = endpoint.scope(host.connection_id(serial), delivery.resumed, data)
+        dialogue = Dialogue(
+            serial,
+            scope["extensions"][EXTENSION],
+            delivery.attachment,
+            host.attachment_limit,
+            delivery,
+        )
+        mounted = self._mounts.find(scope)
+        closes = mounted is not None and mounted.mount.closes(path_below(scope))
+        attendant = self.attended[serial] = Attendant(self, dialogue, endpoint, closes=closes)
+        attendant.accepted = host.about(delivery.about).subprotocol
+        if self._is_draining:
+            dialogue.leave()
+            self.loop.call_later(BOUNCE, attendant.end, GOING_AWAY)
+        elif mounted is None:
+            log.error("%r: nothing is mounted there any more, the connection closes", endpoint.path)
+            attendant.end(GOING_AWAY)
+        else:
+            mounted.dress(scope)
+            assert self._context is not None  # The application is loaded.
+            self._begin(attendant, mounted, scope, self._context.copy())
+
+    def _begin(
+        self, attendant: Attendant, mounted: Mounted, scope: Scope, context: Context
+    ) -> None:
+        outside = self.host.new_outbox()
+        outside.seal(self.host.leaving)
+        context.run(current_outbox.set, outside)
+        task = self.loop.create_task(attendant.run(mounted.app, scope), context=context)
+        attendant.task = task
+        # The loop itself keeps only weak references to tasks.
+        self._tasks[task] = attendant
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        attendant = self._tasks.pop(task)
+        if not attendant.dialogue.is_ended:
+            # Cancelled before its first step, or once too often.
+            attendant.end(INTERNAL_ERROR)
+        self._changed.set()
+
+    # --- what the keeper says -------------------------------------------------------------------
+
+    def deliver(self, delivery: wire.Deliver | wire.DeliverClose) -> None:
+        """Take a delivery of a connection in `attended`."""
+        attendant = self.attended[delivery.connection]
+        if attendant is not None:
+            self.handled += 1
+            attendant.deliver(delivery)
+
+    def receive(self, message: wire.DeliverResume | wire.Pressure) -> None:
+        """Take what the keeper says to endpoints only."""
+        if isinstance(message, wire.Pressure):
+            self._press(message)
+        else:
+            self._resume(message)
+
+    def _press(self, pressure: wire.Pressure) -> None:
+        """A client does not read, or does again."""
+        attendant = self.attended.get(pressure.connection)
+        if attendant is not None:
+            attendant.press(is_high=pressure.is_high)
+
+    def refuse(self, serial: int) -> None:
+        """The keeper did not take the connection."""
+        attendant = self.attended.get(serial)
+        if attendant is not None:
+            attendant.lose()
+
+    def lose_keeper(self) -> None:
+        """All connections are gone."""
+        for attendant in self._attendants():
+            attendant.lose()
+
+    # --- what endpoints say ---------------------------------------------------------------------
+
+    def note(self, attendant: Attendant, size: int = 0) -> None:
+        """Have what was said leave at the end of this turn.
+
+        Args:
+            size: how much that is, in bytes.
+        """
+        if not self._spoken:
+            self.loop.call_soon(self.flush)
+        self._spoken[attendant] = None
+        self._size += size + PER_MESSAGE
+
+    @property
+    def is_full(self) -> bool:
+        """True when so much was said in this turn that `make_room` is due."""
+        return self._size > HIGH_WATER
+
+    async def make_room(self) -> None:
+        """Return when what was said has left, and the keeper was listened to."""
+        self.flush()
+        await self.link.drain()
+        # The keeper may have said that a client does not read.
+        await asyncio.sleep(0)
+
+    def flush(self) -> None:
+        """Send what was said in this turn."""
+        spoken, self._spoken, self._size = self._spoken, {}, 0
+        link = self.link
+        for attendant in spoken:
+            dialogue = attendant.dialogue
+            for message in dialogue.take():
+                link.collect(message)
+            if dialogue.is_over:
+                self._forget(attendant)
+        link.flush()
+
+    def note_strange(self, path: str, first: str | None, second: str | None) -> None:
+        """An endpoint that was begun again accepted with another subprotocol."""
+        if path not in self._strange:
+            self._strange.add(path)
+            log.warning(
+                "the endpoint of %r, begun again, accepted the subprotocol %r; its client has "
+                "agreed on %r, and that stays",
+                path,
+                second,
+                first,
+            )
+
+    def _forget(self, attendant: Attendant) -> None:
+        serial = attendant.dialogue.serial
+        if self.attended.get(serial) is attendant:
+            if attendant.dialogue.is_leaving:
+                # What the keeper had sent by then is for another worker.
+                self.attended[serial] = None
+            else:
+                del self.attended[serial]
+        self._changed.set()
+
+    # --- the worker's end -----------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """True while no endpoint is here."""
+        return not self._tasks and not any(self.attended.values())
+
+    def drain(self) -> None:
+        """Let go of all connections, as soon as their endpoints have nothing in hand."""
+        self._is_draining = True
+        for attendant in self._attendants():
+            attendant.drain()
+
+    def note_opened(self, attendant: Attendant) -> None:
+        """A connection was given to the keeper."""
+        if self._is_draining:
+            attendant.drain()
+
+    async def finish(self, timeout: float) -> None:
+        """Return when no endpoint is here any more. Call `drain` first.
+
+        Args:
+            timeout: seconds in which the worker has to leave. Endpoints that are not done after
+                half of it are cancelled; those that do not heed that are left behind.
+        """
+        begin = self.loop.time()
+        if not await self._until_idle(begin + timeout * PATIENCE):
+            for attendant in {*self._attendants(), *self._tasks.values()}:
+                attendant.cancel("the worker is to leave (--drain-timeout)")
+            if not await self._until_idle(begin + timeout * END_OF_PATIENCE):
+                for attendant in self._attendants():
+                    attendant.give_up()
+                self.flush()
+
+    def _attendants(self) -> list[Attendant]:
+        return [attendant for attendant in self.attended.values() if attendant is not None]
+
+    async def _until_idle(self, until: float) -> bool:
+        try:
+            async with asyncio.timeout_at(until):
+                while not self.is_idle:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True

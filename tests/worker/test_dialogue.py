@@ -1,0 +1,899 @@
+"""What an endpoint and its connection say to each other, without either of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from holdfast.core.errors import AttachmentError
+from holdfast.wire.codec import encode_plain
+from holdfast.wire.messages import (
+    Ack,
+    Act,
+    Attach,
+    Close,
+    DeliverBinary,
+    DeliverClose,
+    DeliverResume,
+    DeliverText,
+    Release,
+    SendBinary,
+    SendText,
+)
+from holdfast.worker.dialogue import (
+    Accept,
+    Answer,
+    ClientDisconnected,
+    Dialogue,
+    Reopened,
+    Stage,
+)
+
+if TYPE_CHECKING:
+    from holdfast.wire.messages import Action
+
+SERIAL = 7
+LIMIT = 100  # bytes
+
+CONNECT = {"type": "websocket.connect"}
+ACCEPT = {"type": "websocket.accept"}
+CLOSE = {"type": "websocket.close"}
+GOODBYE = {"type": "websocket.disconnect", "code": 1005, "reason": ""}
+
+
+def text(number: int, data: str = "x", attempt: int = 1) -> DeliverText:
+    return DeliverText(SERIAL, number, attempt, data, b"", b"", 0)
+
+
+def close(number: int, code: int = 1000, reason: str = "") -> DeliverClose:
+    return DeliverClose(SERIAL, number, 1, code, reason, b"", b"", 0)
+
+
+def resume(number: int = 0, attempt: int = 1) -> DeliverResume:
+    return DeliverResume(SERIAL, number, attempt, b"", 1, b"", b"", 0)
+
+
+def received(data: str = "x") -> dict[str, str]:
+    return {"type": "websocket.receive", "text": data}
+
+
+def disconnect(code: int, reason: str = "") -> dict[str, Any]:
+    return {"type": "websocket.disconnect", "code": code, "reason": reason}
+
+
+def say(data: str) -> dict[str, str]:
+    return {"type": "websocket.send", "text": data}
+
+
+def ack(number: int, *actions: Action, attempt: int = 1, count: int = 1) -> Ack:
+    return Ack(SERIAL, number, attempt, list(actions), count)
+
+
+def sent(*data: str) -> Act:
+    return Act([SendText(SERIAL, each) for each in data])
+
+
+class Endpoint:
+    """A dialogue, and the scope's extension that belongs to it."""
+
+    def __init__(
+        self, begin: DeliverResume | None = None, data: dict[str, Any] | None = None
+    ) -> None:
+        self.extension: dict[str, Any] = {"data": {} if data is None else data}
+        attachment = encode_plain(data) if data else b""
+        self.dialogue = Dialogue(SERIAL, self.extension, attachment, LIMIT, begin)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        data: dict[str, Any] = self.extension["data"]
+        return data
+
+
+def new(begin: DeliverResume | None = None) -> Dialogue:
+    dialogue = Endpoint(begin).dialogue
+    assert dialogue.receive() == CONNECT
+    return dialogue
+
+
+def stage_of(dialogue: Dialogue) -> Stage:
+    # mypy takes an attribute for what it was compared with before.
+    return dialogue.stage
+
+
+def opened() -> Dialogue:
+    """One that has accepted its handshake."""
+    dialogue = new()
+    dialogue.send(ACCEPT)
+    dialogue.opened()
+    return dialogue
+
+
+def reopened(begin: DeliverResume | None = None) -> Dialogue:
+    """One that was begun again, and has accepted."""
+    dialogue = new(begin or resume())
+    dialogue.send(ACCEPT)
+    return dialogue
+
+
+# --- the handshake ------------------------------------------------------------------------------
+
+
+def test_an_endpoint_is_told_of_its_connection_once() -> None:
+    dialogue = new()
+    assert dialogue.receive() is None
+
+
+def test_to_accept_gives_the_socket_away() -> None:
+    dialogue = new()
+    message = {**ACCEPT, "subprotocol": "chat", "headers": [(b"X-Room", b"lobby")]}
+    assert dialogue.send(message) == Accept("chat", [(b"x-room", b"lobby")], [])
+    assert stage_of(dialogue) is Stage.CONNECTING
+    dialogue.opened()
+    assert stage_of(dialogue) is Stage.OPEN
+    assert dialogue.take() == []
+
+
+@pytest.mark.parametrize("subprotocol", [None, ""])
+def test_no_subprotocol_need_be_accepted(subprotocol: str | None) -> None:
+    assert new().send({**ACCEPT, "subprotocol": subprotocol}) == Accept(None, [], [])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {**ACCEPT, "subprotocol": "not a token"},
+        {**ACCEPT, "headers": [(b"sec-websocket-accept", b"mine")]},
+        {**ACCEPT, "headers": [(b"x-two", b"lines\r\nx-three: 3")]},
+    ],
+)
+def test_what_no_101_can_carry_is_raised_in_the_endpoint(message: dict[str, Any]) -> None:
+    dialogue = new()
+    with pytest.raises(ValueError, match=r"token|handshake|control"):
+        dialogue.send(message)
+    assert dialogue.stage is Stage.CONNECTING
+
+
+def test_to_close_instead_of_accepting_is_a_403() -> None:
+    dialogue = new()
+    answer = dialogue.send(CLOSE)
+    assert isinstance(answer, Answer)
+    start, body = answer.messages
+    assert (start["type"], start["status"]) == ("http.response.start", 403)
+    assert (b"connection", b"close") in start["headers"]
+    assert body == {"type": "http.response.body", "body": b""}
+    assert dialogue.stage is Stage.CLOSED
+    assert dialogue.receive() == disconnect(1006)
+    dialogue.end(1000)
+    assert dialogue.take() == []
+    assert dialogue.is_over
+
+
+def test_a_response_instead_of_a_connection_goes_out_as_it_comes() -> None:
+    dialogue = new()
+    start = {"type": "websocket.http.response.start", "status": 401, "headers": [(b"a", b"b")]}
+    assert dialogue.send(start) == Answer(({**start, "type": "http.response.start"},))
+    part = {"type": "websocket.http.response.body", "body": b"who", "more_body": True}
+    assert dialogue.send(part) == Answer(({**part, "type": "http.response.body"},))
+    assert stage_of(dialogue) is Stage.ANSWERING
+    assert dialogue.receive() is None
+    assert dialogue.send({"type": "websocket.http.response.body"}) == Answer(
+        ({"type": "http.response.body"},)
+    )
+    assert dialogue.stage is Stage.CLOSED
+    assert dialogue.receive() == disconnect(1006)
+
+
+@pytest.mark.parametrize("status", [99, 600])
+def test_a_response_has_a_possible_status(status: int) -> None:
+    with pytest.raises(RuntimeError, match="status"):
+        new().send({"type": "websocket.http.response.start", "status": status})
+
+
+def test_a_client_that_leaves_during_its_handshake_is_gone() -> None:
+    dialogue = new()
+    dialogue.lose()
+    with pytest.raises(ClientDisconnected):
+        dialogue.send(ACCEPT)
+    assert dialogue.receive() == disconnect(1006)
+    dialogue.end(1011)
+    assert dialogue.is_over
+    assert dialogue.take() == []
+
+
+@pytest.mark.parametrize("answering", [False, True])
+def test_an_endpoint_that_ends_in_its_handshake_says_nothing_to_the_keeper(answering: bool) -> None:
+    dialogue = new()
+    if answering:
+        dialogue.send({"type": "websocket.http.response.start", "status": 401})
+    dialogue.end(1011)
+    assert dialogue.is_over
+    assert dialogue.is_ended
+    assert dialogue.take() == []
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ([], "websocket.send"),
+        ([], "websocket.nonsense"),
+        ([{"type": "websocket.http.response.start", "status": 401}], "websocket.accept"),
+        ([CLOSE], "websocket.accept"),
+    ],
+)
+def test_what_comes_out_of_turn_in_the_handshake_is_an_error(
+    before: list[dict[str, Any]], message: str
+) -> None:
+    dialogue = new()
+    for each in before:
+        dialogue.send(each)
+    with pytest.raises(RuntimeError, match=f"expected ASGI message .*, but got '{message}'"):
+        dialogue.send({"type": message})
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+
+def test_a_message_is_received_once() -> None:
+    dialogue = opened()
+    dialogue.deliver(text(1, "a"))
+    assert dialogue.receive() == received("a")
+    assert dialogue.receive() is None
+
+
+def test_bytes_are_received_as_bytes() -> None:
+    dialogue = opened()
+    dialogue.deliver(DeliverBinary(SERIAL, 1, 1, b"a", b"", b"", 0))
+    assert dialogue.receive() == {"type": "websocket.receive", "bytes": b"a"}
+
+
+def test_a_message_is_acknowledged_when_the_next_one_is_asked_for() -> None:
+    dialogue = opened()
+    dialogue.deliver(text(1))
+    dialogue.receive()
+    assert dialogue.take() == []
+    assert dialogue.receive() is None
+    assert dialogue.take() == [ack(1)]
+
+
+def test_an_echo_leaves_with_its_acknowledgement() -> None:
+    dialogue = opened()
+    dialogue.deliver(text(1, "a"))
+    dialogue.receive()
+    dialogue.send(say("a"))
+    dialogue.receive()
+    assert dialogue.take() == [ack(1, SendText(SERIAL, "a"))]
+
+
+def test_what_is_sent_and_not_followed_by_receive_leaves_by_itself() -> None:
+    dialogue = opened()
+    dialogue.deliver(text(1))
+    dialogue.receive()
+    dialogue.send(say("a"))
+    assert dialogue.take() == [sent("a")]
+    dialogue.send(say("b"))
+    dialogue.receive()
+    assert dialogue.take() == [ack(1, SendText(SERIAL, "b"))]
+
+
+def test_what_is_sent_behind_an_acknowledgement_follows_it() -> None:
+    dialogue = opened()
+    dialogue.deliver(text(1))
+    dialogue.receive()
+    dialogue.receive()
+    dialogue.send(say("later"))
+    assert dialogue.take() == [ack(1), sent("later")]
+
+
+def test_messages_of_one_turn_are_acknowledged_together() -> None:
+    dialogue = opened()
+    for number in (1, 2, 3):
+        dialogue.deliver(text(number))
+    for number in (1, 2, 3):
+        dialogue.receive()
+        dialogue.send(say(str(number)))
+    dialogue.receive()
+    actions = [SendText(SERIAL, each) for each in "123"]
+    assert dialogue.take() == [ack(3, *actions, count=3)]
+
+
+def test_a_redelivery_is_acknowledged_alone() -> None:
+    dialogue = opened()
+    dialogue.deliver(text(1, attempt=2))
+    dialogue.receive()
+    dialogue.deliver(text(2))
+    dialogue.receive()
+    dialogue.deliver(text(3, attempt=2))
+    dialogue.receive()
+    dialogue.receive()
+    assert dialogue.take() == [ack(1, attempt=2), ack(2), ack(3, attempt=2)]
+
+
+def test_bytes_are_sent_as_bytes() -> None:
+    dialogue = opened()
+    dialogue.send({"type": "websocket.send", "bytes": bytearray(b"a"), "text": None})
+    dialogue.send({"type": "websocket.send", "bytes": b"b", "text": "not this"})
+    assert dialogue.take() == [Act([SendBinary(SERIAL, b"a"), SendBinary(SERIAL, b"b")])]
+
+
+def test_nothing_is_sent_as_nothing() -> None:
+    dialogue = opened()
+    dialogue.send({"type": "websocket.send"})
+    assert dialogue.take() == []
+
+
+@pytest.mark.parametrize("data", [1, "\ud800"])
+def test_what_is_no_message_is_raised_in_the_endpoint(data: object) -> None:
+    dialogue = opened()
+    with pytest.raises((TypeError, ValueError)):
+        dialogue.send({"type": "websocket.send", "text": data})
+    assert dialogue.take() == []
+
+
+def test_a_second_accept_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match=r"'websocket.send' or 'websocket.close', but got"):
+        opened().send(ACCEPT)
+
+
+# --- the end ------------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_client_is_told_behind_its_messages() -> None:
+    dialogue = opened()
+    dialogue.deliver(text(1))
+    dialogue.deliver(close(2, 4000, "bye"))
+    assert dialogue.is_gone
+    assert dialogue.receive() == received()
+    assert not dialogue.is_told
+    assert dialogue.receive() == disconnect(4000, "bye")
+    assert dialogue.is_told
+
+
+def test_the_end_is_acknowledged_when_the_endpoint_has_ended() -> None:
+    dialogue = opened()
+    dialogue.deliver(close(1))
+    dialogue.receive()
+    assert dialogue.take() == []
+    dialogue.end(1000)
+    assert dialogue.take() == [ack(1)]
+    assert dialogue.is_over
+
+
+def test_the_end_is_told_twice_and_then_never_again() -> None:
+    dialogue = opened()
+    dialogue.deliver(close(1, 1001))
+    assert dialogue.receive() == disconnect(1001)
+    assert dialogue.receive() == GOODBYE
+    assert dialogue.receive() is None
+
+
+def test_to_send_to_a_client_that_is_gone_is_an_os_error() -> None:
+    dialogue = opened()
+    dialogue.deliver(text(1))
+    dialogue.deliver(close(2))
+    with pytest.raises(OSError, match="gone"):
+        dialogue.send(say("x"))
+    # Its messages are still there.
+    assert dialogue.receive() == received()
+
+
+def test_an_endpoint_that_ends_without_having_received_all_acknowledges_all() -> None:
+    dialogue = opened()
+    dialogue.deliver(text(1))
+    dialogue.deliver(text(2))
+    dialogue.deliver(close(3))
+    dialogue.receive()
+    dialogue.end(1000)
+    assert dialogue.take() == [ack(3, count=3)]
+    assert dialogue.is_over
+
+
+def test_an_endpoint_that_ends_closes_its_connection() -> None:
+    dialogue = opened()
+    dialogue.deliver(text(1))
+    dialogue.receive()
+    dialogue.send(say("last"))
+    dialogue.end(1011)
+    assert dialogue.take() == [ack(1, SendText(SERIAL, "last"), Close(SERIAL, 1011, ""))]
+    assert not dialogue.is_over
+    # What the client had sent by then, and its answer.
+    dialogue.deliver(text(2))
+    assert dialogue.take() == [ack(2)]
+    dialogue.deliver(close(3))
+    assert dialogue.take() == [ack(3)]
+    assert dialogue.is_over
+    dialogue.deliver(text(4))
+    dialogue.lose()
+    assert dialogue.take() == []
+
+
+def test_an_endpoint_ends_once() -> None:
+    dialogue = opened()
+    dialogue.end(1000)
+    dialogue.end(1011)
+    assert dialogue.take() == [Act([Close(SERIAL, 1000, "")])]
+
+
+def test_to_close_is_told_to_the_endpoint_behind_what_had_come_before() -> None:
+    dialogue = opened()
+    dialogue.deliver(text(1, "before"))
+    dialogue.send({**CLOSE, "code": 4001, "reason": "enough"})
+    dialogue.deliver(text(2, "after"))
+    assert dialogue.take() == [Act([Close(SERIAL, 4001, "enough")])]
+    assert dialogue.receive() == received("before")
+    assert dialogue.receive() == disconnect(4001, "enough")
+    assert dialogue.receive() is None
+    dialogue.deliver(close(3, 4001))
+    assert dialogue.receive() == GOODBYE
+    dialogue.end(1000)
+    assert dialogue.take() == [ack(3, count=3)]
+    assert dialogue.is_over
+
+
+def test_nothing_can_be_sent_behind_a_close() -> None:
+    dialogue = opened()
+    dialogue.send({**CLOSE, "reason": None})
+    with pytest.raises(RuntimeError, match=r"behind 'websocket.close'"):
+        dialogue.send(say("x"))
+    dialogue.end(1000)
+    assert dialogue.take() == [Act([Close(SERIAL, 1000, "")])]
+
+
+@pytest.mark.parametrize("code", [1005, 2000, "1000"])
+def test_a_close_code_that_cannot_be_sent_is_raised_in_the_endpoint(code: object) -> None:
+    dialogue = opened()
+    with pytest.raises((TypeError, ValueError)):
+        dialogue.send({**CLOSE, "code": code})
+    assert dialogue.stage is Stage.OPEN
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def test_data_is_committed_with_the_acknowledgement() -> None:
+    endpoint = Endpoint()
+    dialogue = endpoint.dialogue
+    dialogue.receive()
+    dialogue.send(ACCEPT)
+    dialogue.opened()
+    dialogue.deliver(text(1))
+    dialogue.receive()
+    endpoint.data["n"] = 1
+    dialogue.receive()
+    attach = Attach(SERIAL, encode_plain({"n": 1}))
+    assert dialogue.take() == [ack(1, attach)]
+    dialogue.receive()
+    assert dialogue.take() == []
+    # What changes while it waits goes with the next.
+    endpoint.extension["data"] = {}
+    dialogue.receive()
+    assert dialogue.take() == [Act([Attach(SERIAL, encode_plain({}))])]
+
+
+def test_data_of_before_the_accept_goes_with_the_socket() -> None:
+    endpoint = Endpoint()
+    endpoint.dialogue.receive()
+    endpoint.data["name"] = "Ann"
+    attach = Attach(SERIAL, encode_plain({"name": "Ann"}))
+    assert endpoint.dialogue.send(ACCEPT) == Accept(None, [], [attach])
+    endpoint.dialogue.opened()
+    endpoint.dialogue.receive()
+    assert endpoint.dialogue.take() == []
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ({"key": object()}, r"data\['key'\] is a object"),
+        ({"key": "x" * LIMIT}, "over the limit of 100"),
+        (["no", "dict"], "is a list; of an endpoint it is a dict"),
+    ],
+)
+def test_data_that_cannot_be_kept_is_raised_where_a_message_is_asked_for(
+    data: object, problem: str
+) -> None:
+    dialogue = opened()
+    dialogue._extension["data"] = data
+    dialogue.deliver(text(1))
+    with pytest.raises(AttachmentError, match=problem):
+        dialogue.receive()
+    dialogue._extension["data"] = {}
+    assert dialogue.receive() == received()
+
+
+def test_data_of_an_endpoint_that_was_begun_again_is_not_sent_back() -> None:
+    endpoint = Endpoint(resume(), {"n": 1})
+    dialogue = endpoint.dialogue
+    dialogue.receive()
+    dialogue.send(ACCEPT)
+    dialogue.receive()
+    assert dialogue.take() == [ack(0)]
+
+
+# --- begun again --------------------------------------------------------------------------------
+
+
+def test_the_second_accept_is_answered_here() -> None:
+    dialogue = new(resume())
+    headers = [(b"sec-websocket-accept", b"whatever")]
+    assert dialogue.send({**ACCEPT, "subprotocol": "chat", "headers": headers}) == Reopened("chat")
+    assert dialogue.stage is Stage.OPEN
+    assert dialogue.take() == []
+
+
+def test_messages_wait_for_the_second_accept() -> None:
+    dialogue = new(resume())
+    dialogue.deliver(text(1))
+    assert dialogue.receive() is None
+    dialogue.send(ACCEPT)
+    assert dialogue.receive() == received()
+
+
+def test_the_begin_is_acknowledged_when_a_message_is_asked_for() -> None:
+    dialogue = reopened(resume(5, attempt=2))
+    dialogue.send(say("hello again"))
+    assert dialogue.take() == [sent("hello again")]
+    assert dialogue.receive() is None
+    assert dialogue.take() == [ack(5, attempt=2)]
+
+
+def test_begin_and_first_message_of_one_turn_are_acknowledged_together() -> None:
+    dialogue = reopened(resume(5))
+    dialogue.deliver(text(6))
+    dialogue.receive()
+    dialogue.receive()
+    assert dialogue.take() == [ack(6, count=2)]
+
+
+def test_one_that_only_sends_settles() -> None:
+    dialogue = new(resume())
+    dialogue.settle()
+    assert dialogue.take() == []  # It has not accepted.
+    dialogue.send(ACCEPT)
+    dialogue.settle()
+    assert dialogue.take() == [ack(0)]
+    dialogue.settle()
+    assert dialogue.take() == []
+
+
+def test_one_that_closes_instead_of_accepting_again_closes_the_connection() -> None:
+    dialogue = new(resume())
+    dialogue.deliver(text(1))
+    assert dialogue.send({**CLOSE, "code": 4401, "reason": "expired"}) is None
+    assert dialogue.take() == [Act([Close(SERIAL, 4401, "expired")])]
+    assert dialogue.stage is Stage.CLOSED
+    dialogue.end(1000)
+    assert dialogue.take() == [ack(1, count=2)]
+
+
+def test_one_that_answers_instead_of_accepting_again_closes_the_connection() -> None:
+    dialogue = new(resume())
+    assert dialogue.send({"type": "websocket.http.response.start", "status": 401}) is None
+    assert dialogue.receive() is None
+    assert dialogue.send({"type": "websocket.http.response.body", "body": b"no"}) is None
+    assert dialogue.take() == [Act([Close(SERIAL, 1008, "HTTP 401")])]
+    assert dialogue.receive() == disconnect(1008, "HTTP 401")
+    dialogue.end(1000)
+    dialogue.deliver(close(1))
+    assert dialogue.take() == [ack(1, count=2)]
+    assert dialogue.is_over
+
+
+def test_one_that_ends_before_it_has_accepted_again_closes_the_connection() -> None:
+    dialogue = new(resume())
+    dialogue.end(1011)
+    dialogue.settle()
+    assert dialogue.take() == [ack(0, Close(SERIAL, 1011, ""))]
+
+
+def test_one_whose_client_left_meanwhile_is_told_so() -> None:
+    dialogue = new(resume())
+    dialogue.deliver(close(1, 1001))
+    with pytest.raises(ClientDisconnected):
+        dialogue.send(ACCEPT)
+    assert dialogue.receive() is None
+    dialogue.end(1011)
+    assert dialogue.take() == [ack(1, count=2)]
+    assert dialogue.is_over
+
+
+# --- the worker leaves --------------------------------------------------------------------------
+
+
+def test_one_that_waits_may_leave() -> None:
+    dialogue = opened()
+    assert not dialogue.may_leave
+    dialogue.drain()
+    assert dialogue.may_leave
+    dialogue.leave()
+    assert dialogue.is_leaving
+    assert not dialogue.may_leave
+    dialogue.end(1011)
+    assert dialogue.take() == [Release(SERIAL)]
+    assert dialogue.is_over
+
+
+def test_one_that_works_on_a_message_finishes_that_first() -> None:
+    dialogue = opened()
+    dialogue.deliver(text(1))
+    dialogue.deliver(text(2))
+    dialogue.receive()
+    dialogue.drain()
+    assert not dialogue.may_leave
+    dialogue.send(say("done"))
+    assert dialogue.receive() is None  # The second one is for the next worker.
+    assert dialogue.may_leave
+    dialogue.leave()
+    dialogue.end(1011)
+    assert dialogue.take() == [ack(1, SendText(SERIAL, "done")), Release(SERIAL)]
+
+
+def test_what_one_says_while_it_leaves_goes_nowhere() -> None:
+    dialogue = opened()
+    dialogue.send(say("before"))
+    dialogue.drain()
+    dialogue.leave()
+    assert dialogue.send(say("cleaning up")) is None
+    assert dialogue.send(CLOSE) is None
+    assert dialogue.receive() is None
+    dialogue.deliver(text(1))
+    dialogue.settle()
+    dialogue.end(1011)
+    assert dialogue.take() == [sent("before"), Release(SERIAL)]
+
+
+def test_one_that_leaves_takes_its_data_with_it() -> None:
+    endpoint = Endpoint(resume(), {"n": 1})
+    dialogue = endpoint.dialogue
+    dialogue.receive()
+    dialogue.send(ACCEPT)
+    endpoint.data["n"] = 2
+    dialogue.drain()
+    dialogue.leave()
+    dialogue.end(1011)
+    attach = Attach(SERIAL, encode_plain({"n": 2}))
+    assert dialogue.take() == [Act([attach]), Release(SERIAL)]
+
+
+def test_data_that_cannot_be_kept_stays_behind() -> None:
+    dialogue = opened()
+    dialogue._extension["data"] = {"key": object()}
+    dialogue.drain()
+    dialogue.leave()
+    dialogue.end(1011)
+    assert dialogue.take() == [Release(SERIAL)]
+
+
+def test_one_that_has_to_leave_in_the_middle_of_a_message_keeps_the_data_of_before() -> None:
+    endpoint = Endpoint(resume())
+    dialogue = endpoint.dialogue
+    dialogue.receive()
+    dialogue.send(ACCEPT)
+    dialogue.deliver(text(1))
+    dialogue.receive()
+    endpoint.data["n"] = "half"
+    dialogue.drain()
+    dialogue.leave()
+    dialogue.end(1011)
+    assert dialogue.take() == [ack(0), Release(SERIAL)]
+
+
+def test_one_that_has_not_accepted_again_may_leave() -> None:
+    dialogue = new(resume())
+    dialogue.drain()
+    assert dialogue.may_leave
+    dialogue.leave()
+    dialogue.end(1011)
+    assert dialogue.take() == [Release(SERIAL)]
+
+
+def test_one_that_has_not_accepted_for_the_first_time_may_not() -> None:
+    dialogue = new()
+    dialogue.drain()
+    assert not dialogue.may_leave
+    dialogue.leave()
+    assert not dialogue.is_leaving
+
+
+def test_one_that_is_told_of_the_end_may_not_leave() -> None:
+    dialogue = opened()
+    dialogue.deliver(close(1))
+    dialogue.drain()
+    assert dialogue.receive() == disconnect(1000)
+    assert not dialogue.may_leave
+
+
+# --- the keeper dies ----------------------------------------------------------------------------
+
+
+def test_without_a_keeper_the_connection_is_lost() -> None:
+    dialogue = reopened()
+    dialogue.deliver(text(1))
+    dialogue.receive()
+    dialogue.deliver(text(2, "b"))
+    dialogue.lose()
+    dialogue.lose()
+    dialogue.deliver(text(3))
+    dialogue._extension["data"] = {"n": 1}
+    assert dialogue.receive() == received("b")
+    assert dialogue.receive() == disconnect(1006)
+    assert not dialogue.may_leave
+    dialogue.end(1000)
+    assert dialogue.is_over
+    assert dialogue.take() == []
+
+
+def test_what_waited_for_its_end_waits_no_more() -> None:
+    dialogue = opened()
+    dialogue.end(1000)
+    assert not dialogue.is_over
+    dialogue.lose()
+    assert dialogue.is_over
+    assert dialogue.take() == []
+
+
+def test_it_says_what_it_is() -> None:
+    assert repr(opened()) == "<Dialogue 0x7 open>"
+
+
+# --- any order ----------------------------------------------------------------------------------
+
+
+class Story(RuleBasedStateMachine):
+    """A keeper, an endpoint and its worker, each of which does whatever it may."""
+
+    dialogue: Dialogue
+
+    @initialize(is_resumed=st.booleans())
+    def begin(self, is_resumed: bool) -> None:
+        self.dialogue = Dialogue(SERIAL, {"data": {}}, b"", LIMIT, resume() if is_resumed else None)
+        # What the keeper has delivered, and not seen acknowledged.
+        self.in_flight: deque[int] = deque([0] if is_resumed else [])
+        self.next_number = 1
+        self.to_receive: deque[str] = deque()
+        self.received: list[str] = []
+        self.has_closed = self.is_released = self.is_lost = self.is_closing = False
+        self.is_open, self.is_told = is_resumed, False
+        self.said: list[str] = []
+        self.heard: list[str] = []
+
+    def endpoint_may_speak(self) -> bool:
+        return not self.dialogue.is_ended
+
+    # the keeper
+
+    @precondition(lambda self: self.is_open and not self.has_closed)
+    @precondition(lambda self: not self.is_released and not self.is_lost)
+    @precondition(lambda self: len(self.in_flight) < 16)
+    @rule()
+    def deliver(self) -> None:
+        data = str(self.next_number)
+        self.in_flight.append(self.next_number)
+        if not self.is_closing and not self.dialogue.is_leaving:
+            self.to_receive.append(data)
+        self.dialogue.deliver(text(self.next_number, data))
+        self.next_number += 1
+        self.listen()
+
+    @precondition(lambda self: self.is_open and not self.has_closed)
+    @precondition(lambda self: not self.is_released and not self.is_lost)
+    @rule()
+    def client_leaves(self) -> None:
+        self.has_closed = True
+        self.in_flight.append(self.next_number)
+        self.dialogue.deliver(close(self.next_number))
+        self.listen()
+
+    @rule()
+    def keeper_dies(self) -> None:
+        self.is_lost = True
+        self.in_flight.clear()
+        self.dialogue.lose()
+        self.listen()
+
+    @rule()
+    def turn_ends(self) -> None:
+        self.listen()
+
+    def listen(self) -> None:
+        for message in self.dialogue.take():
+            assert not self.is_released
+            assert not self.is_lost
+            if isinstance(message, Release):
+                self.is_released = True
+            elif isinstance(message, Ack):
+                assert message.count == 1 or message.attempt == 1
+                acknowledged = [self.in_flight.popleft() for _ in range(message.count)]
+                assert acknowledged[-1] == message.number
+                self.hear(message.actions)
+            else:
+                assert message.actions
+                self.hear(message.actions)
+
+    def hear(self, actions: list[Action]) -> None:
+        for action in actions:
+            assert not self.is_closing or isinstance(action, Attach)
+            if isinstance(action, SendText):
+                self.heard.append(action.data)
+            elif isinstance(action, Close):
+                self.is_closing = True
+
+    # the endpoint
+
+    @precondition(endpoint_may_speak)
+    @rule()
+    def receive(self) -> None:
+        message = self.dialogue.receive()
+        if message is not None and message["type"] == "websocket.receive":
+            assert not self.is_told
+            assert message["text"] == self.to_receive.popleft()
+            self.received.append(message["text"])
+        elif message is not None and message["type"] == "websocket.disconnect":
+            self.is_told = True
+
+    @precondition(endpoint_may_speak)
+    @rule(kind=st.sampled_from(["accept", "send", "close"]))
+    def speak(self, kind: str) -> None:
+        dialogue, data = self.dialogue, str(len(self.said))
+        message = {"type": f"websocket.{kind}", **({"text": data} if kind == "send" else {})}
+        try:
+            sent = dialogue.send(message)
+        except ClientDisconnected:
+            assert self.has_closed or self.is_lost
+        except RuntimeError:
+            assert not dialogue.is_leaving
+        else:
+            if isinstance(sent, Accept):
+                dialogue.opened()
+                self.is_open = True
+            if kind == "send" and not dialogue.is_leaving:
+                self.said.append(data)
+
+    @rule(n=st.integers(0, 3))
+    def change_data(self, n: int) -> None:
+        self.dialogue._extension["data"]["n"] = n
+
+    @precondition(endpoint_may_speak)
+    @rule()
+    def end(self) -> None:
+        self.dialogue.end(1000)
+        self.listen()
+
+    # the worker
+
+    @rule()
+    def settle(self) -> None:
+        self.dialogue.settle()
+
+    @rule()
+    def drain(self) -> None:
+        self.dialogue.drain()
+
+    @precondition(lambda self: self.dialogue.has_connection)
+    @rule()
+    def leave(self) -> None:
+        self.dialogue.leave()
+
+    # what holds at all times
+
+    @invariant()
+    def nothing_is_left_when_it_is_over(self) -> None:
+        if self.dialogue.is_over and not self.is_released:
+            self.listen()
+            assert not self.in_flight or self.is_released
+            assert self.dialogue.is_ended
+
+    @invariant()
+    def everything_said_is_heard_in_order(self) -> None:
+        if not self.is_lost:
+            self.listen()
+            assert self.heard == self.said[: len(self.heard)]
+            assert self.dialogue.is_leaving or self.heard == self.said
+
+
+TestStory = Story.TestCase
+TestStory.settings = settings(deadline=None)
