@@ -174,6 +174,21 @@ def test_application_starts_anew_in_another_event_loop() -> None:
     assert noting.notes == ["install", "activate", "startup"] * 2
 
 
+def test_event_loop_that_was_closed_without_a_shutdown_is_forgotten() -> None:
+    noting = Noting()
+
+    async def story() -> None:
+        assert (await Server(noting.app, has_lifespan=False).fetch("/x"))[0] == 200
+
+    run(story())
+    # Every host of the process is told who listens.
+    ear = BroadcastChannel("after the loop")
+    ear.add_event_listener("message", lambda _: None)
+    ear.close()
+    run(story())
+    assert channels.hosts == 1
+
+
 def test_application_starts_again_after_a_shutdown() -> None:
     noting = Noting()
 
@@ -320,7 +335,8 @@ def test_rejection_is_a_403_and_one_warning_where_it_cannot(
 ) -> None:
     async def story() -> None:
         async with Server(Noting().app) as server:
-            for extensions in ({}, None):
+            nothing: list[dict[str, Any] | None] = [{}, None]
+            for extensions in nothing:
                 socket = await server.connect("/reject", extensions=extensions)
                 await socket.ended()
                 assert socket.sent == [{"type": "websocket.close", "code": 1000}]
@@ -524,9 +540,12 @@ def test_client_that_does_not_read_is_closed_with_1008() -> None:
             other = await server.connect("/")
             await socket.until(lambda: socket.messages == ["welcome"])
             socket.is_writable.clear()
-            for _ in range(3):
+
+            def is_closed() -> bool:
                 socket.say("flood")
-            await socket.until(lambda: noting.notes[3:] == ["close 1008 slow consumer"])
+                return noting.notes[3:] == ["close 1008 slow consumer"]
+
+            await socket.until(is_closed)
             other.say("not delayed")
             await other.until(lambda: other.messages == ["welcome", "not delayed"])
             socket.is_writable.set()
@@ -573,9 +592,9 @@ def test_limits_are_what_the_application_was_told() -> None:
             foreign = [(b"host", b"example.org"), (b"origin", b"https://a.example")]
             socket = await server.connect("/", headers=foreign)
             socket.say("five!")
+            await socket.until(lambda: socket.messages == ["welcome", "five!"])
             socket.say("six...")
             await socket.ended()
-            assert socket.messages == ["welcome", "five!"]
             assert socket.of_type("close")[0]["code"] == 1009
 
     run(story())

@@ -9,6 +9,7 @@ import time
 import urllib.request
 import zlib
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,6 +76,10 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Guarded]]:
             return Guarded(stack.enter_context(server), journal, stack)
 
         yield start
+
+
+def has_delivered(guarded: Guarded, count: int) -> bool:
+    return int(guarded.server.status()["deliveries"]) >= count
 
 
 def echo(ws: ClientConnection, text: str) -> None:
@@ -204,7 +209,7 @@ def test_a_client_that_does_not_read_what_it_asked_for_is_closed(
     for number in (1, 2):
         # One after the other: what one event sends may be more than the limit.
         client.send(client_frame("100"))
-        wait_for(lambda n=number: guarded.server.status()["deliveries"] >= n, "it is delivered")
+        wait_for(partial(has_delivered, guarded, number), "it is delivered")
     wait_for(lambda: guarded.closed() == ["/flood 1008 slow consumer"], "it is closed")
     assert guarded.hits("max_outbound") == 1
 

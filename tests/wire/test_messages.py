@@ -168,5 +168,14 @@ def test_messages_do_not_change() -> None:
 
 def test_every_name_of_the_corridor_is_listed() -> None:
     kinds = {kind.__name__ for union, _ in DIRECTIONS for kind in get_args(union)}
-    unions = {"Action", "Answer", "Deliver", "Delivery", "FromWorker", "Publication", "Publish", "Send"}
+    unions = {
+        "Action",
+        "Answer",
+        "Deliver",
+        "Delivery",
+        "FromWorker",
+        "Publication",
+        "Publish",
+        "Send",
+    }
     assert set(wire.__all__) == kinds | unions | {"ToWorker", "VERSION"}

@@ -96,6 +96,8 @@ class Application:
         """
         starting = self._service
         if starting is None or starting.get_loop() is not asyncio.get_running_loop():
+            if starting is not None and starting.done() and starting.exception() is None:
+                starting.result().abandon()
             starting = self._service = asyncio.create_task(self._start())
         if not starting.done():
             # Whoever waits may be cancelled, and others wait too.

@@ -51,6 +51,8 @@ class WorkerEnd:
 
     def send(self, message: msgspec.Struct) -> None:
         if not self._is_flush_due:
+            if self._loop.is_closed():
+                return  # Its host was never told to stop, and is still told who listens.
             self._is_flush_due = True
             self._loop.call_soon(self.flush)
         self._messages.append(message)

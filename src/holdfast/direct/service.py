@@ -138,6 +138,10 @@ class Service:
         finally:
             self._app.registration.step("retire")
 
+    def abandon(self) -> None:
+        """The event loop is gone, and nobody has called `stop`."""
+        self._host.detach()
+
     # --- connections ----------------------------------------------------------------------------
 
     def adopt(self, upgrade: Upgrade, outbox: Outbox, send: Send, *, lost: bool) -> AsgiSocket:

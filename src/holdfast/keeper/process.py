@@ -36,7 +36,6 @@ log = logging.getLogger("holdfast.keeper")
 RESERVE = 256
 
 
-
 class Keeper:
     """The switchboard under a supervisor."""
 
