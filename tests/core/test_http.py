@@ -153,6 +153,11 @@ def test_the_path_is_the_pathname_of_the_url(target: bytes) -> None:
     assert request.path == request.path == request.url.pathname
 
 
+def test_request_of_a_mounted_application_has_the_whole_url_and_its_own_path() -> None:
+    request = Request.from_parts("GET", "http", b"/room", b"a=b", [], None, None, "/chat")
+    assert (request.path, request.url.href) == ("/room", "http://localhost/chat/room?a=b")
+
+
 def test_received_headers_are_not_the_hosts_own_list() -> None:
     raw = [(b"a", b"1")]
     request = Request.from_parts("GET", "http", b"/", b"", raw, None, None)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from contextvars import copy_context
+from inspect import signature
 from typing import Any, get_args
 
 import pytest
 
+from holdfast.config import KeeperLimits, ServerSettings
 from holdfast.core import events, request_events
 from holdfast.core.errors import NotInsideHoldfast
 from holdfast.core.events import ExtendableEvent, GapEvent, MessageEvent
@@ -340,3 +342,40 @@ def test_an_asgi_application_is_mounted_at_a_path() -> None:
 def test_a_service_worker_is_not_mounted_in_another() -> None:
     with pytest.raises(TypeError, match="register its listeners"):
         ServiceWorker().mount(ServiceWorker())
+
+
+# -- other servers
+
+
+def test_an_application_is_an_asgi_application() -> None:
+    # What it does there is told in tests/direct and tests/conformance.
+    app = ServiceWorker()
+    for call in (app, app, app.asgi(max_message=5)):
+        with pytest.raises(ValueError, match="'smtp'"):
+            run(call({"type": "smtp"}, receive, send))
+
+
+def test_an_application_has_the_limits_of_the_server_everywhere() -> None:
+    # K22: one set of limits for all hosts.
+    server, limits = ServerSettings(""), KeeperLimits()
+    defaults = {
+        name: parameter.default
+        for name, parameter in signature(ServiceWorker.asgi).parameters.items()
+        if name != "self"
+    }
+    assert defaults == {
+        **{name: getattr(server, name) for name in defaults if hasattr(server, name)},
+        **{name: getattr(limits, name) for name in defaults if hasattr(limits, name)},
+    }
+
+
+def test_an_origin_that_is_none_is_noticed_at_once() -> None:
+    with pytest.raises(ValueError, match="example"):
+        ServiceWorker().asgi(allow_origins=["https://example.com/path"])
+
+
+async def receive() -> dict[str, object]:
+    raise NotImplementedError
+
+
+async def send(message: object) -> None: ...

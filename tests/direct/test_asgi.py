@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from holdfast import (
     WebSocketMessageEvent,
     WebSocketUpgradeEvent,
 )
+from holdfast.core.channels import channels
 from tests.direct.server import ALL_THERE_IS, Server, Socket
 
 if TYPE_CHECKING:
@@ -181,12 +183,13 @@ def test_event_loop_that_was_closed_without_a_shutdown_is_forgotten() -> None:
         assert (await Server(noting.app, has_lifespan=False).fetch("/x"))[0] == 200
 
     run(story())
+    hosts = len(channels._hosts)
     # Every host of the process is told who listens.
     ear = BroadcastChannel("after the loop")
     ear.add_event_listener("message", lambda _: None)
-    ear.close()
     run(story())
-    assert channels.hosts == 1
+    assert len(channels._hosts) == hosts
+    ear.close()
 
 
 def test_application_starts_again_after_a_shutdown() -> None:
@@ -623,6 +626,33 @@ def test_channel_objects_hear_what_is_posted_in_this_process() -> None:
             socket = await server.connect("/")
             socket.say("hello")
             await socket.until(lambda: heard == ["hello"])
+
+    try:
+        run(story())
+    finally:
+        ear.close()
+
+
+def test_variables_of_a_listener_that_flushes_are_seen_by_nobody_else() -> None:
+    # What follows from a flush is run within it, but in a context of its own.
+    variable: ContextVar[str] = ContextVar("variable", default="unset")
+    app = ServiceWorker()
+    seen: list[str] = []
+    ear, mouth = BroadcastChannel("context test"), BroadcastChannel("context test")
+    ear.add_event_listener("message", lambda _: seen.append(variable.get()))
+    app.add_event_listener("websocketupgrade", lambda event: event.accept() and None)
+
+    @app.on("websocketmessage")
+    async def message(event: WebSocketMessageEvent) -> None:
+        variable.set("set")
+        mouth.post_message("x")
+        await event.flush()
+
+    async def story() -> None:
+        async with Server(app) as server:
+            socket = await server.connect("/")
+            socket.say("x")
+            await socket.until(lambda: seen == ["unset"])
 
     try:
         run(story())

@@ -187,15 +187,14 @@ def assert_refused(answer: bytes, status: bytes = b"400 Bad Request") -> None:
 
 @pytest.mark.parametrize(
     "host",
-    [b"a b", b"a/b", b"u@a", b"a:x", b"a,b", b"a?b", b"a#b", b"[::1", b"a:65536", b"\xff", b"a\\b"],
+    [b"a b", b"a/b", b"u@a", b"a:x", b"a?b", b"a#b", b"[::1", b"a:65536", b"\xff", b"a\\b"],
 )
 def test_a_host_that_is_none_is_refused(web: Web, host: bytes) -> None:
     # RFC 9112 section 3.2; by the application's side of the server, which can go on.
     before = web.seen()
-    for target in (b"/refused", b"http://" + host + b"/refused"):
-        with RawClient(web.server.port) as client:
-            client.send(b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
-            assert client.receive_head().startswith(b"HTTP/1.1 400 ")
+    with RawClient(web.server.port) as client:
+        client.send(b"GET /refused HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+        assert client.receive_head().startswith(b"HTTP/1.1 400 ")
     assert web.seen() == before
 
 

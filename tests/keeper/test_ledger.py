@@ -1313,6 +1313,56 @@ def test_without_an_end_an_empty_ledger_reports_nothing() -> None:
     assert ledger.take_commands() == []
 
 
+# Clients that break the protocol.
+
+
+def test_one_that_breaks_the_protocol_when_nothing_waits_has_closed() -> None:
+    ledger, _ = ledger_with(1)
+    connection = connect(ledger)
+    assert ledger.receive_violation(connection, 1002, "why")
+    ((_, close),) = deliveries(ledger)
+    assert isinstance(close, wire.DeliverClose)
+    assert (close.code, close.reason) == (1002, "why")
+
+
+def test_what_was_sent_before_the_protocol_was_broken_is_answered_first() -> None:
+    ledger, (worker,) = ledger_with(1)
+    connection = connect(ledger)
+    send(ledger, connection, "a", "b")
+    assert not ledger.receive_violation(connection, 1002, "why")
+    ledger.take_commands()
+    ack(ledger, worker, 7, 1, wire.SendText(7, "x"))
+    assert ledger.take_commands() == [do.WriteMessage(connection, "x")]
+    ack(ledger, worker, 7, 2, wire.SendText(7, "y"))
+    write, end, deliver = ledger.take_commands()
+    assert (write, end) == (do.WriteMessage(connection, "y"), do.EndSocket(connection))
+    assert isinstance(deliver, do.DeliverTo)
+    ack(ledger, worker, 7, 3)
+    assert len(ledger) == 0
+
+
+def test_one_whose_answers_take_too_long_ends_as_it_would_have() -> None:
+    ledger, _ = ledger_with(1)
+    connection = connect(ledger)
+    send(ledger, connection, "a")
+    ledger.receive_violation(connection, 1002, "why")
+    ledger.take_commands()
+    ledger.receive_close(connection, 1006, "")
+    ((_, close),) = deliveries(ledger)
+    assert isinstance(close, wire.DeliverClose)
+    assert (close.code, close.reason) == (1002, "why")
+
+
+def test_one_that_has_broken_the_protocol_is_not_read_again() -> None:
+    ledger, (worker,) = ledger_with(1, messages=2)
+    connection = connect(ledger)
+    send(ledger, connection, "a", "b", "c")
+    ledger.receive_violation(connection, 1002, "why")
+    ledger.take_commands()
+    ack(ledger, worker, 7, 2, count=2)
+    assert do.ResumeReading(connection) not in ledger.take_commands()
+
+
 # Connections that an endpoint attends.
 
 

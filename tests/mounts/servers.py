@@ -65,9 +65,7 @@ def _uvicorn(application: str, directory: Path, arguments: tuple[str, ...]) -> I
     log = directory / f"uvicorn-{port}.log"
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), *arguments]
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=directory, stdout=output, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, cwd=directory, stdout=output, stderr=subprocess.STDOUT)
     peer = Peer("uvicorn", port, log)
     try:
         wait_for(lambda: "Uvicorn running" in peer.log() or process.poll(), "uvicorn runs")

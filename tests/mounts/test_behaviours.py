@@ -221,7 +221,8 @@ def test_what_a_client_sends_at_once_is_received(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", ["a", "", "grüße 數據 🙂", "x" * 200_000, b"a", b"", bytes(range(256)), b"x" * 200_000]
+    "message",
+    ["a", "", "grüße 數據 🙂", "x" * 200_000, b"a", b"", bytes(range(256)), b"x" * 200_000],
 )
 def test_messages_come_back_as_they_were(peer: Peer, message: str | bytes) -> None:
     with Run(peer, "/echo").connect() as client:

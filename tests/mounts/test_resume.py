@@ -8,7 +8,7 @@ import signal
 import time
 import urllib.request
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -34,9 +34,8 @@ class Stay:
         self.server = server
         self._directory = directory
 
-    def connect(self, path: str, **options: object) -> ClientConnection:
-        url = f"{self.server.ws_url}/api{path}"
-        client: ClientConnection = connect(url, compression=None, **options)  # type: ignore[arg-type]
+    def connect(self, path: str, **options: Any) -> ClientConnection:
+        client: ClientConnection = connect(f"{self.server.ws_url}/api{path}", **options)
         return client
 
     def reload(self, version: str) -> None:

@@ -96,7 +96,7 @@ class Application:
         """
         starting = self._service
         if starting is None or starting.get_loop() is not asyncio.get_running_loop():
-            if starting is not None and starting.done() and starting.exception() is None:
+            if starting is not None and _has_started(starting):
                 starting.result().abandon()
             starting = self._service = asyncio.create_task(self._start())
         if not starting.done():
@@ -108,3 +108,7 @@ class Application:
         service = Service(self._app, self._settings, asyncio.get_running_loop())
         await service.start()
         return service
+
+
+def _has_started(starting: asyncio.Task[Service]) -> bool:
+    return starting.done() and not starting.cancelled() and starting.exception() is None

@@ -22,6 +22,7 @@ __all__ = [
     "Command",
     "DeliverTo",
     "DropWorker",
+    "EndSocket",
     "EndpointGivenUp",
     "PauseReading",
     "Probe",
@@ -69,6 +70,12 @@ class CloseSocket(Struct, frozen=True, gc=False):
     connection: Connection
     code: int
     reason: str
+
+
+class EndSocket(Struct, frozen=True, gc=False):
+    """What the client sent before it broke the protocol is answered: fail the connection now."""
+
+    connection: Connection
 
 
 class PauseReading(Struct, frozen=True, gc=False):
@@ -130,6 +137,7 @@ Command: TypeAlias = (
     | WriteMany
     | PublishTo
     | CloseSocket
+    | EndSocket
     | PauseReading
     | ResumeReading
     | Probe

@@ -78,6 +78,8 @@ class Ledger:
         self.is_short_of_memory = False
         """Set by whoever measures it: nothing more is read from who has anything waiting."""
         self._exchange = Exchange()
+        # Those whose clients have broken the protocol, and have answers to come: how they end.
+        self._ending: dict[Connection, Closed] = {}
         # Attended connections that close when their worker leaves, and those about to.
         self._closers = 0
         self._farewells = Farewells(ceil(limits.close_spread / TICK))
@@ -179,11 +181,25 @@ class Ledger:
         if connection.state is CLOSED:
             return
         connection.state = CLOSED
-        connection.mailbox.put(Closed(code, reason))
+        connection.mailbox.put(self._ending.pop(connection, None) or Closed(code, reason))
         if _is_given_up(connection):
             self._forget(connection)
         else:
             self._pump(connection)
+
+    def receive_violation(self, connection: Connection, code: int, reason: str) -> bool:
+        """The client has broken the protocol, and nothing more of it is read.
+
+        What it sent before is answered first (RFC 6455 section 7.1.7 leaves that open; Autobahn
+        calls anything else not strict): False says that there is something. Then `EndSocket`
+        follows, or whoever has waited long enough calls `receive_close`. True: it has closed.
+        """
+        if connection.state is not OPEN or not connection.mailbox.count:
+            self.receive_close(connection, code, reason)
+            return True
+        self._ending[connection] = Closed(code, reason)
+        connection.is_paused = True  # so that the last acknowledgement is noticed
+        return False
 
     # --- facts about workers --------------------------------------------------------------------
 
@@ -336,7 +352,11 @@ class Ledger:
             return
         if connection.mailbox.count:
             self._pump(connection)
-        if connection.is_paused:
+        if connection in self._ending:
+            if not connection.mailbox.count:
+                self._commands.append(do.EndSocket(connection))
+                self.receive_close(connection, 0, "")
+        elif connection.is_paused:
             self._resume_if_room(connection)
 
     def _redeliver(self, connection: Connection) -> None:

@@ -119,6 +119,8 @@ class Sockets:
         self._dirty: list[Socket] = []
         # Bytes that wait for sockets whose kernel buffer is full.
         self._blocked: dict[Socket, int] = {}
+        # Those that have broken the protocol and wait for answers: their last frame.
+        self._ending: dict[Socket, bytes] = {}
         # Every deadline is `close_timeout` ahead, so the queue is in order by itself.
         self._deadlines: deque[tuple[float, Socket]] = deque()
 
@@ -185,10 +187,19 @@ class Sockets:
     def close(self, connection: Connection, code: int, reason: str) -> None:
         """Begin the closing handshake (RFC 6455 section 7.1.2)."""
         sock = connection.socket
-        if sock is not None and sock.stage is OPEN:
+        if sock in self._ending:
+            self.end(connection)
+        elif sock is not None and sock.stage is OPEN:
             self._write(sock, _close_frame(code, reason))
             sock.stage = CLOSING
             self._set_deadline(sock)
+
+    def end(self, connection: Connection) -> None:
+        """Fail a connection whose client has broken the protocol some time ago."""
+        sock = connection.socket
+        if sock is not None and sock in self._ending:
+            self._write(sock, self._ending.pop(sock))
+            self._finish(sock, LINGERING)
 
     def pause_reading(self, connection: Connection) -> None:
         if connection.socket is not None:
@@ -264,7 +275,7 @@ class Sockets:
             self._receive_close(sock, event)
         elif isinstance(event, Violation):
             self.hits["max_message" if event.code == TOO_BIG else "violations"] += 1
-            self._fail(sock, event.code, event.reason)
+            self._receive_violation(sock, event)
         else:
             assert isinstance(event, Pong)  # An unasked pong means nothing (section 5.5.3).
 
@@ -275,6 +286,17 @@ class Sockets:
         code = NO_CODE if close.code is None else close.code
         self._ledger.receive_close(sock.connection, code, close.reason)
         self._finish(sock, FINISHING)
+
+    def _receive_violation(self, sock: Socket, violation: Violation) -> None:
+        code, reason = violation.code, violation.reason
+        was_open = sock.stage is OPEN
+        if self._ledger.receive_violation(sock.connection, code, reason) or not was_open:
+            if was_open:
+                self._write(sock, _close_frame(code, reason))
+            self._finish(sock, LINGERING)
+        else:
+            self._ending[sock] = _close_frame(code, reason)
+            self._set_deadline(sock)
 
     def _fail(self, sock: Socket, code: int, reason: str) -> None:
         """Fail the connection (RFC 6455 section 7.1.7)."""
@@ -413,7 +435,10 @@ class Sockets:
         self._now = now
         while self._deadlines and self._deadlines[0][0] <= now:
             _, sock = self._deadlines.popleft()
-            if sock.stage is not GONE:
+            if sock in self._ending:
+                self._ledger.receive_close(sock.connection, VANISHED, "")
+                self.end(sock.connection)
+            elif sock.stage is not GONE:
                 self.hits["close_timeout"] += 1
                 self._vanish(sock)
         for fd in self._keepalive.turn():
@@ -475,6 +500,7 @@ class Sockets:
             return
         sock.stage = GONE
         sock.connection.socket = None
+        self._ending.pop(sock, None)
         sock.outbound = sock.decoder = None
         self._blocked.pop(sock, None)
         self._throttled.pop(sock, None)

@@ -105,6 +105,7 @@ class Switchboard:
             do.DeliverTo: self._deliver,
             do.WriteMany: lambda c: self._sockets.write_many(c.connections, c.data),
             do.PublishTo: self._publish,
+            do.EndSocket: lambda c: self._sockets.end(c.connection),
             do.CloseSocket: lambda c: self._sockets.close(c.connection, c.code, c.reason),
             do.PauseReading: lambda c: self._sockets.pause_reading(c.connection),
             do.ResumeReading: lambda c: self._sockets.resume_reading(c.connection),

@@ -172,6 +172,7 @@ class Keeper:
             wire.Search: self._search,
             wire.LookUp: self._look_up,
             wire.Alive: self._note_alive,
+            wire.Release: self._release,
         }
 
     # --- questions ------------------------------------------------------------------------------
@@ -300,6 +301,10 @@ class Keeper:
     def _note_alive(self, link: KeeperLink, _: wire.Alive) -> None:
         if link.ready is not None:
             self._ledger.receive_alive(link.ready)
+
+    def _release(self, link: KeeperLink, release: wire.Release) -> None:
+        if link.ready is not None:
+            self._ledger.release(link.ready, release.connection)
 
     def _adopt(self, link: KeeperLink, handover: wire.Handover) -> None:
         peer = self._given.pop(handover.serial, None)

@@ -14,15 +14,17 @@ from holdfast.core.events import ShutdownEvent
 from holdfast.core.outbox import current_outbox
 from holdfast.core.registration import Registration
 from holdfast.hosts.asgi import HttpSide
+from holdfast.hosts.mounts import Mounts
 from holdfast.testing.keeper import KeeperLink
 from holdfast.testing.link import Pipe
 from holdfast.testing.round_trip import current_round_trip
 from holdfast.testing.tasks import Owner, Works, current_owner, retrieve
 from holdfast.wire import messages as wire
+from holdfast.worker.attendance import Attendance
 from holdfast.worker.handover import make_record
 from holdfast.worker.host import WorkerHost
 from holdfast.worker.inbox import Inbox
-from holdfast.worker.loader import run_event, start
+from holdfast.worker.loader import run_event, start, start_mounts
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Giver", "Worker"]
 
 DELIVERIES = (wire.DeliverText, wire.DeliverBinary, wire.DeliverClose)
+FOR_ENDPOINTS = (wire.DeliverResume, wire.Pressure)
 
 
 class Worker:
@@ -78,7 +81,7 @@ class Worker:
         )
         self._host = Host(number, self._to_keeper, self._works.as_loop(), session, self.owner)
         # The server's defaults.
-        self._settings = settings = WorkerSettings(
+        self._settings = WorkerSettings(
             control_fd=-1,
             stream_fd=-1,
             handover_fd=-1,
@@ -88,13 +91,15 @@ class Worker:
             application="",
             first=False,
         )
-        self._side = HttpSide(
-            app,
+        # Of the loop itself: an endpoint that waits for a message is nothing that is running.
+        self._attendance = Attendance(
             self._host,
-            develop=False,
-            max_body=settings.max_body,
-            request_timeout=settings.request_timeout,
+            self._to_keeper,
+            session.loop,
+            event_timeout=self._settings.event_timeout,
         )
+        self._mounts = Mounts(())
+        self._side: HttpSide | None = None
         self._inbox: Inbox | None = None
         self._is_welcome = self._is_drained = False
         self._registration = Registration()
@@ -144,6 +149,17 @@ class Worker:
         # Each worker process has its own; here they share the application object.
         app.registration = self._registration
         await start(app, self._host, first=first, timeout=session.timeout)
+        self._mounts = await start_mounts(app)
+        self._attendance.open(self._mounts)
+        self._side = HttpSide(
+            app,
+            self._host,
+            develop=False,
+            max_body=self._settings.max_body,
+            request_timeout=self._settings.request_timeout,
+            mounts=self._mounts,
+            endpoints=self._attendance,
+        )
         self._inbox = Inbox(
             app,
             self._host,
@@ -171,10 +187,13 @@ class Worker:
     async def _leave(self) -> None:
         session = self._session
         self.quiesce()
+        self._attendance.drain()
         await session.until(lambda: not self.round_trips, self._late)
+        await self._attendance.finish(session.timeout)
         await session.until(lambda: self._is_drained, self._late)
         self._host.detach()
         await session.until(lambda: not self._works.running, self._late)
+        await self._mounts.shutdown()
         await run_event(self._app, self._host, ShutdownEvent, session.timeout)
         self._registration.step("retire")
         await self._to_keeper.drain()
@@ -184,6 +203,7 @@ class Worker:
         if self.owner.is_lost:
             return
         self._host.detach()
+        self._attendance.cut()
         self._to_keeper.cut()
         for trip in list(self.round_trips):
             trip.lose()
@@ -228,6 +248,7 @@ class Worker:
 
     async def _answer(self, trip: RoundTrip) -> None:
         failure: Exception | None = None
+        assert self._side is not None  # It has started.
         try:
             await self._side(trip.scope(), trip.receive, trip.send)
         except Exception as error:
@@ -246,14 +267,20 @@ class Worker:
         deliveries: list[wire.Deliver | wire.DeliverClose] = []
         for message in messages:
             if isinstance(message, DELIVERIES):
-                deliveries.append(message)
+                if message.connection in self._attendance.attended:
+                    self._attendance.deliver(message)
+                else:
+                    deliveries.append(message)
+            elif isinstance(message, FOR_ENDPOINTS):
+                self._attendance.receive(message)
             elif isinstance(message, wire.Welcome):
                 self._host.be_named(message.node, message.key)
                 self._is_welcome = True
             elif isinstance(message, wire.Probe):
                 self._to_keeper.send(wire.Alive())
             elif isinstance(message, wire.Refused):
-                pass  # The keeper has logged it, and the client has its answer.
+                # The keeper has logged it, and the client has its answer.
+                self._attendance.refuse(message.serial)
             elif isinstance(message, wire.Drained):
                 self._is_drained = True
             else:

@@ -19,6 +19,7 @@ from holdfast.wire import messages as wire
 from holdfast.worker.attendant import Attendant
 from holdfast.worker.dialogue import Dialogue
 from holdfast.worker.endpoint import EXTENSION, Endpoint
+from holdfast.worker.stream_link import Nowhere
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -193,6 +194,10 @@ class Attendance:
         attendant = self.attended.get(serial)
         if attendant is not None:
             attendant.lose()
+
+    def cut(self) -> None:
+        """Nothing that is said from here on is heard: as if this worker did not exist any more."""
+        self.link = Nowhere()
 
     def lose_keeper(self) -> None:
         """All connections are gone."""

@@ -88,11 +88,19 @@ class Attendant:
             error = caught
         if self._cancelled is not None and isinstance(error, asyncio.CancelledError):
             error = None
-        if error is not None:
+        if error is not None and not self._is_end_of_client(error):
             self._attendance.host.report(f"the endpoint of {self.endpoint.path!r}", error)
         if self.handshake is not None:
             await self.handshake.end(is_failure=error is not None)
         self.end(NORMAL if error is None and self.dialogue.stage is Stage.OPEN else INTERNAL_ERROR)
+
+    def _is_end_of_client(self, error: BaseException) -> bool:
+        """Tell whether this is what Starlette raises when the client has left.
+
+        Many an endpoint lets it pass, as there is nothing else to do. uvicorn logs a traceback of
+        each.
+        """
+        return self.dialogue.is_gone and type(error).__name__ == "WebSocketDisconnect"
 
     def end(self, code: int) -> None:
         """The endpoint has ended."""

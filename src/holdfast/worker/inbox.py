@@ -25,14 +25,13 @@ from holdfast.core.outbox import current_outbox
 from holdfast.hosts.reporting import report_failure
 from holdfast.wire.messages import Ack, Close, DeliverClose
 from holdfast.wire.outbox import WireOutbox
+from holdfast.worker.stream_link import Nowhere
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine, Generator, Iterable
     from contextvars import Context
     from typing import Any, TypeAlias
-
-    from msgspec import Struct
 
     from holdfast.core.ports import About
     from holdfast.core.scope import ServiceWorker
@@ -105,7 +104,7 @@ class Inbox:
 
         Events that run are not disturbed; those that wait behind them are forgotten.
         """
-        self._link = _Nowhere()
+        self._link = Nowhere()
         for waiting in self._behind.values():
             if waiting is not None:
                 waiting.clear()
@@ -311,15 +310,6 @@ def _close_event(
         delivery.number,
         delivery.attempt,
     )
-
-
-class _Nowhere:
-    """The link to a keeper that is gone."""
-
-    def send(self, message: Struct) -> None: ...
-    def collect(self, message: Struct) -> None: ...
-    def flush(self) -> None: ...
-    async def drain(self) -> None: ...
 
 
 class Waiting(NamedTuple):

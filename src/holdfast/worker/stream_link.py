@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import msgspec
 
-__all__ = ["Link", "StreamLink"]
+__all__ = ["Link", "Nowhere", "StreamLink"]
 
 log = logging.getLogger("holdfast.worker")
 
@@ -45,6 +45,15 @@ class Link(Protocol):
 
     async def drain(self) -> None:
         """Return when everything sent so far is with the kernel, or the keeper is gone."""
+
+
+class Nowhere:
+    """The link to a keeper that is gone."""
+
+    def send(self, message: msgspec.Struct) -> None: ...
+    def collect(self, message: msgspec.Struct) -> None: ...
+    def flush(self) -> None: ...
+    async def drain(self) -> None: ...
 
 
 class StreamLink:

@@ -130,9 +130,7 @@ async def deny(ws: Ws) -> None:
     headers = [(b"content-type", b"text/plain"), (b"x-why", b"unknown")]
     start = {"type": "websocket.http.response.start", "status": 401, "headers": headers}
     await ws.note_sent(start)
-    await ws.note_sent(
-        {"type": "websocket.http.response.body", "body": b"who ", "more_body": True}
-    )
+    await ws.note_sent({"type": "websocket.http.response.body", "body": b"who ", "more_body": True})
     await ws.note_sent({"type": "websocket.http.response.body", "body": b"are you?"})
     await ws.note_received()
 

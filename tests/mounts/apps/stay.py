@@ -195,4 +195,4 @@ def accept(event: WebSocketUpgradeEvent) -> None:
 
 @app.on("websocketmessage")
 def answer(event: WebSocketMessageEvent) -> None:
-    event.source.send(f"{event.data} v{VERSION}")
+    event.source.send(f"{event.data!s} v{VERSION}")
