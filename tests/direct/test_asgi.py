@@ -587,6 +587,28 @@ def test_message_over_the_limit_closes_with_1009(message: str | bytes) -> None:
     run(story())
 
 
+def test_slow_client_that_has_broken_a_rule_is_closed_for_one_of_both() -> None:
+    noting = Noting()
+
+    async def story() -> None:
+        async with Server(noting.app) as server:
+            socket = await server.connect("/")
+            await socket.until(lambda: socket.messages == ["welcome"])
+            socket.is_writable.clear()
+            for _ in range(5):
+                socket.say("flood")
+                socket.say("wait")
+            socket.say("x" * (MIB + 1))
+            await socket.until(lambda: socket.received == 12)
+            noting.gate.set()
+            await socket.until(lambda: noting.notes[3:])
+            socket.is_writable.set()
+            await socket.ended()
+            assert len(noting.notes[3:]) == len(socket.of_type("close")) == 1
+
+    run(story())
+
+
 def test_limits_are_what_the_application_was_told() -> None:
     app = Noting().app
 
@@ -595,9 +617,9 @@ def test_limits_are_what_the_application_was_told() -> None:
             foreign = [(b"host", b"example.org"), (b"origin", b"https://a.example")]
             socket = await server.connect("/", headers=foreign)
             socket.say("five!")
-            await socket.until(lambda: socket.messages == ["welcome", "five!"])
             socket.say("six...")
             await socket.ended()
+            assert socket.messages == ["welcome", "five!"]
             assert socket.of_type("close")[0]["code"] == 1009
 
     run(story())

@@ -505,3 +505,15 @@ def blocking(stage: Stage) -> None:
         ann.send("secret")
         key = hashlib.scrypt(b"secret", salt=b"salt", n=2**14, r=8, p=1)
         assert receive(ann) == [key.hex()[:16]]
+
+
+# --- other servers ------------------------------------------------------------------------------
+
+
+@story("docs/how-to/other-servers.md", "settings")
+@story("docs/how-to/other-servers.md", "below")
+def served_by_holdfast_too(stage: Stage) -> None:
+    """What other servers make of these is in tests/docs/test_other_servers.py."""
+    with stage.connect("/?name=Ann") as ann:
+        ann.send("hello")
+        assert receive(ann) == ["Ann: hello"]

@@ -56,7 +56,8 @@ def serve(name: str, application: str, directory: Path, *arguments: str) -> Iter
         try:
             yield peer
         finally:
-            print(peer.log(), file=sys.stderr)
+            # Shown when a test fails.
+            sys.stderr.write(peer.log())
 
 
 @contextmanager

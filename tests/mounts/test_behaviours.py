@@ -71,11 +71,12 @@ def text(data: str) -> dict[str, Any]:
 
 def end_of(client: ClientConnection) -> tuple[int, str]:
     """Return code and reason with which the server closes, behind any messages."""
-    with pytest.raises(ConnectionClosed) as closed:
+    try:
         while True:
             client.recv(TIMEOUT)
-    frame = closed.value.rcvd
-    return (frame.code, frame.reason) if frame is not None else (1006, "")
+    except ConnectionClosed as closed:
+        # None: the TCP connection ended without a close frame.
+        return (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd is not None else (1006, "")
 
 
 def differs(peer: Peer, *, uvicorn: Any, holdfast: Any) -> Any:
@@ -191,8 +192,7 @@ def test_a_client_that_leaves_during_its_handshake_is_told(peer: Peer) -> None:
                 return other.recv(TIMEOUT) == "1"
 
             wait_for(has_begun, "the endpoint has begun")
-    begun, *notes = run.notes()
-    assert notes == [disconnect(1006), "websocket.accept: OSError"]
+    assert run.notes()[1:] == [disconnect(1006), "websocket.accept: OSError"]
 
 
 def test_messages_have_to_wait_for_accept(peer: Peer) -> None:

@@ -28,6 +28,8 @@ START_TIMEOUT = 120.0
 DRAIN_TIMEOUT = 30.0
 BLOCKED_TIMEOUT = 60.0
 
+UNFINISHED = "it has not finished within 30 s"
+
 
 def new_policy(
     workers: int = 2, *, min_workers: int | None = None, spares: int = 0, blocked: float = 0.0
@@ -331,7 +333,7 @@ def test_a_worker_that_does_not_leave_in_time_is_killed_once() -> None:
     policy.tick(DRAIN_TIMEOUT - 0.1)
     assert policy.take_commands() == []
     policy.tick(DRAIN_TIMEOUT)
-    assert policy.take_commands() == [do.Kill(1), do.Kill(2)]
+    assert policy.take_commands() == [do.Kill(1, UNFINISHED), do.Kill(2, UNFINISHED)]
     policy.tick(DRAIN_TIMEOUT + 1)
     assert (policy.take_commands(), policy.next_tick()) == ([], None)
 
@@ -921,7 +923,7 @@ def test_a_stop_takes_no_longer_than_the_drain_timeout() -> None:
     policy.take_commands()
     assert policy.next_tick() == 1.0 + DRAIN_TIMEOUT
     policy.tick(1.0 + DRAIN_TIMEOUT)
-    assert policy.take_commands() == [do.Kill(1), do.Kill(2)]
+    assert policy.take_commands() == [do.Kill(1, UNFINISHED), do.Kill(2, UNFINISHED)]
 
 
 def test_a_stop_gives_no_more_time_to_who_was_draining_already() -> None:
@@ -929,7 +931,7 @@ def test_a_stop_gives_no_more_time_to_who_was_draining_already() -> None:
     policy.stop_requested(20.0)
     policy.take_commands()
     policy.tick(DRAIN_TIMEOUT)
-    assert policy.take_commands() == [do.Kill(1), do.Kill(2)]
+    assert policy.take_commands() == [do.Kill(1, UNFINISHED), do.Kill(2, UNFINISHED)]
 
 
 def test_without_workers_a_stop_is_the_end() -> None:
@@ -981,7 +983,7 @@ def test_close_events_have_the_time_of_a_drain() -> None:
     policy.worker_ready(3, 101.0)
     assert policy.next_tick() == 100.0 + DRAIN_TIMEOUT
     policy.tick(100.0 + DRAIN_TIMEOUT)
-    assert policy.take_commands() == [do.Kill(3)]
+    assert policy.take_commands() == [do.Kill(3, UNFINISHED)]
 
 
 def test_without_a_stop_it_means_nothing_that_there_are_no_connections() -> None:

@@ -78,6 +78,7 @@ class AsgiSocket:
         "presence",
         "resumed",
         "send",
+        "violation",
         "waiting",
         "writer",
     )
@@ -92,6 +93,8 @@ class AsgiSocket:
         self.writer: asyncio.Task[None] | None = None
         # What the application closed with, as soon as that is in the row.
         self.closing: Close | None = None
+        # What the client will be closed with, when what it sent before has been answered.
+        self.violation: Close | None = None
         # True when nothing more is received.
         self.is_gone = False
         # What its task waits for: to be read again, or that its close event was handled; and what
@@ -154,6 +157,8 @@ class AsgiSockets:
         except Exception as error:
             log.debug("the server failed to receive: %r", error)
             self.lose(sock)
+        finally:
+            sock.presence = None
         await self._finish(sock)
 
     async def _receive_all(self, sock: AsgiSocket, receive: Receive) -> None:
@@ -176,9 +181,19 @@ class AsgiSockets:
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
         if size > self._limits.max_message:
             self.hits["max_message"] += 1
-            self._fail(sock, TOO_BIG, "the message is too big")
+            self._receive_violation(sock, Close(TOO_BIG, "the message is too big"))
         else:
             self._ledger.receive_message(sock.connection, data)
+
+    def _receive_violation(self, sock: AsgiSocket, close: Close) -> None:
+        """Receive nothing more; what the client sent before is answered first."""
+        if self._ledger.receive_violation(sock.connection, *close):
+            self._release(sock)
+            self._put(sock, close)
+        else:
+            sock.is_gone = True
+            sock.violation = close
+            self._loop.call_later(self._limits.close_timeout, self._give_up_answers, sock)
 
     def _receive_close(self, sock: AsgiSocket, code: int, reason: str) -> None:
         if sock.closing is not None:
@@ -213,14 +228,14 @@ class AsgiSockets:
 
     async def _finish(self, sock: AsgiSocket) -> None:
         """Return when nothing of the connection is left to do: then the server ends it."""
-        if sock.writer is not None:
-            await asyncio.wait([sock.writer], timeout=self._limits.close_timeout)
-        if sock.writer is not None:
-            sock.writer.cancel()
         if sock.connection.mailbox.count:
             sock.ended = self._loop.create_future()
             self._ending.add(sock)
             await sock.ended
+        if sock.writer is not None:
+            await asyncio.wait([sock.writer], timeout=self._limits.close_timeout)
+        if sock.writer is not None:
+            sock.writer.cancel()
 
     def _note_ends(self) -> None:
         for sock in [sock for sock in self._ending if not sock.connection.mailbox.count]:
@@ -254,6 +269,12 @@ class AsgiSockets:
             sock.closing = Close(code, reason)
             self._put(sock, sock.closing)
             self._loop.call_later(self._limits.close_timeout, self._give_up, sock)
+
+    def end(self, connection: Connection) -> None:
+        sock: AsgiSocket | None = connection.socket
+        if sock is not None and sock.violation is not None and sock.closing is None:
+            connection.socket = None
+            self._put(sock, sock.violation)
 
     def pause_reading(self, connection: Connection) -> None:
         """Its task looks before it receives."""
@@ -332,6 +353,13 @@ class AsgiSockets:
         if not sock.is_gone:
             self.lose(sock)
             self._cut(sock)
+
+    def _give_up_answers(self, sock: AsgiSocket) -> None:
+        """What a client sent before it broke a rule takes too long to answer."""
+        if sock.connection.socket is sock:
+            self._ledger.receive_close(sock.connection, VANISHED, "")
+            self.end(sock.connection)
+            self._end_turn()
 
     def _cut(self, sock: AsgiSocket) -> None:
         """Have its task wait for the server no longer."""

@@ -459,7 +459,8 @@ class Policy:
         child.deadline = None
         timeout = self._plan.start_timeout
         if child.state is not ChildState.STARTING:
-            self._commands.append(do.Kill(child.worker))
+            drain = self._plan.drain_timeout
+            self._commands.append(do.Kill(child.worker, f"it has not finished within {drain:g} s"))
         elif child.generation == self._starting and child.first:
             why = f"its first worker was not ready within {timeout:g} s"
             self._give_up(child.generation, why, "", now)

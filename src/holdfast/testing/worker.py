@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Giver", "Worker"]
 
 DELIVERIES = (wire.DeliverText, wire.DeliverBinary, wire.DeliverClose)
-FOR_ENDPOINTS = (wire.DeliverResume, wire.Pressure)
 
 
 class Worker:
@@ -266,13 +265,10 @@ class Worker:
             return
         deliveries: list[wire.Deliver | wire.DeliverClose] = []
         for message in messages:
+            if self._attendance.takes(message):
+                continue
             if isinstance(message, DELIVERIES):
-                if message.connection in self._attendance.attended:
-                    self._attendance.deliver(message)
-                else:
-                    deliveries.append(message)
-            elif isinstance(message, FOR_ENDPOINTS):
-                self._attendance.receive(message)
+                deliveries.append(message)
             elif isinstance(message, wire.Welcome):
                 self._host.be_named(message.node, message.key)
                 self._is_welcome = True

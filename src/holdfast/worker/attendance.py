@@ -3,7 +3,7 @@
 Shell. Private. An endpoint is a task. What it and its connection say to each other goes through a
 `worker/dialogue.py:Dialogue`; all that endpoints have said in one turn of the loop leaves in one
 write. An endpoint begins with a handshake (`Attendance.attend`), or because its worker has gone and
-the keeper asks for it (`Attendance.receive`).
+the keeper asks for it (`Attendance.takes`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Attendance"]
 
 log = logging.getLogger("holdfast.worker")
+
+# A tuple: a union would be built anew for each message.
+DELIVERIES = (wire.DeliverText, wire.DeliverBinary, wire.DeliverClose)
 
 # RFC 6455 section 7.4.1.
 GOING_AWAY = 1001
@@ -169,19 +172,22 @@ class Attendance:
 
     # --- what the keeper says -------------------------------------------------------------------
 
-    def deliver(self, delivery: wire.Deliver | wire.DeliverClose) -> None:
-        """Take a delivery of a connection in `attended`."""
-        attendant = self.attended[delivery.connection]
-        if attendant is not None:
-            self.handled += 1
-            attendant.deliver(delivery)
-
-    def receive(self, message: wire.DeliverResume | wire.Pressure) -> None:
-        """Take what the keeper says to endpoints only."""
-        if isinstance(message, wire.Pressure):
+    def takes(self, message: wire.ToWorker) -> bool:
+        """Take a message if it is for an endpoint, and tell whether it was."""
+        if isinstance(message, DELIVERIES):
+            if message.connection not in self.attended:
+                return False
+            attendant = self.attended[message.connection]
+            if attendant is not None:
+                self.handled += 1
+                attendant.deliver(message)
+        elif isinstance(message, wire.DeliverResume):
+            self._resume(message)
+        elif isinstance(message, wire.Pressure):
             self._press(message)
         else:
-            self._resume(message)
+            return False
+        return True
 
     def _press(self, pressure: wire.Pressure) -> None:
         """A client does not read, or does again."""

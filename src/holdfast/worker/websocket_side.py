@@ -27,7 +27,6 @@ log = logging.getLogger("holdfast.worker")
 
 # A tuple: a union would be built anew for each message.
 DELIVERIES = (wire.DeliverText, wire.DeliverBinary, wire.DeliverClose)
-FOR_ENDPOINTS = (wire.DeliverResume, wire.Pressure)
 
 
 class WebSocketSide:
@@ -58,7 +57,6 @@ class WebSocketSide:
         self._drained = asyncio.Event()
         self.attendance = Attendance(host, link, loop, event_timeout=event_timeout)
         """Runs the endpoints of mounted applications; to be opened before `join`."""
-        self._attended = self.attendance.attended
         self.inbox: Inbox | None = None
         """What runs deliveries, once they may come; another one after each loss of the keeper."""
 
@@ -87,15 +85,13 @@ class WebSocketSide:
     def receive(self, messages: list[wire.ToWorker]) -> None:
         """Take what the keeper says."""
         deliveries: list[wire.Deliver | wire.DeliverClose] = []
-        attended = self._attended
+        attendance = self.attendance
         for message in messages:
             if isinstance(message, DELIVERIES):
-                if attended and message.connection in attended:
-                    self.attendance.deliver(message)
-                else:
+                if not attendance.attended or not attendance.takes(message):
                     deliveries.append(message)
-            elif isinstance(message, FOR_ENDPOINTS):
-                self.attendance.receive(message)
+            elif attendance.takes(message):
+                pass
             elif isinstance(message, wire.Welcome):
                 self._receive_welcome(message)
             elif isinstance(message, wire.Refused):
