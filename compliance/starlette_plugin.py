@@ -1,8 +1,8 @@
 """A pytest plugin: Starlette's test client talks to applications through holdfast.
 
-Its WebSocket sessions drive an ASGI application; this puts a keeper's switchboard and ledger, and a
-worker's `Attendance`, between the two. What an endpoint raises is raised in the test, as Starlette's
-client does; in a server it would be logged.
+Its WebSocket sessions drive an ASGI application; this puts a keeper's switchboard and ledger, and
+a worker's `Attendance`, between the two. What an endpoint raises is raised in the test, as
+Starlette's client does; in a server it would be logged.
 """
 
 from __future__ import annotations
@@ -70,4 +70,4 @@ def through_holdfast(session: Any, app: Any, scope: Any, portal_factory: Any) ->
 
 
 init = Session.__init__
-Session.__init__ = through_holdfast  # type: ignore[method-assign]
+Session.__init__ = through_holdfast  # type: ignore[assignment,method-assign]

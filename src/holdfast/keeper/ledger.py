@@ -181,7 +181,7 @@ class Ledger:
         if connection.state is CLOSED:
             return
         connection.state = CLOSED
-        connection.mailbox.put(self._ending.pop(connection, None) or Closed(code, reason))
+        connection.mailbox.put(self._ending.pop(connection, Closed(code, reason)))
         if _is_given_up(connection):
             self._forget(connection)
         else:
