@@ -609,7 +609,9 @@ async def attack(port: int, numbers: range, kinds: tuple[type[Client], ...]) -> 
 
 def main() -> None:
     port, first, end, names = sys.argv[1:]
+    # What the server needs it gets: those who attack from elsewhere take no processor of its either.
     os.nice(19)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     kinds = tuple(kind for kind in KINDS if not names or kind.__name__ in names.split(","))
     uvloop.run(attack(int(port), range(int(first), int(end)), kinds))
 

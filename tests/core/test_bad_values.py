@@ -199,6 +199,9 @@ def bad(error: type[Exception], words: str, *arguments: Any, **keywords: Any) ->
     return Bad(error, words, arguments, keywords)
 
 
+async def mounted(scope: object, receive: object, send: object) -> None: ...
+
+
 NO_MESSAGE = [
     bad(TypeError, "a message is str or bytes, not NoneType", None),
     bad(TypeError, "a message is str or bytes, not int", 5),
@@ -426,6 +429,18 @@ TABLE: dict[str, list[Bad]] = {
     "app.on": [
         *[row._replace(arguments=row.arguments[:1]) for row in NO_EVENT_TYPE],
         bad(ValueError, "on_error is 'continue' or 'close', not 'stop'", "fetch", on_error="stop"),
+    ],
+    "app.mount": [
+        bad(TypeError, "an ASGI application is callable; int is not", 5),
+        bad(TypeError, "an ASGI application is callable; NoneType is not", None),
+        bad(TypeError, r"<lambda> does not take \(scope, receive, send\)", lambda: None),
+        bad(TypeError, "a ServiceWorker is not mounted; register its listeners", ServiceWorker()),
+        bad(TypeError, "a path is a str, not int", mounted, 5),
+        bad(ValueError, "a path begins with a slash and has no query: 'api'", mounted, "api"),
+        bad(ValueError, "a path begins with a slash and has no query: '/a", mounted, "/a?b"),
+        bad(ValueError, "adopt is 'resume' or 'close', not 'keep'", mounted, "/", adopt="keep"),
+        bad(ValueError, "adopt is 'resume' or 'close', not None", mounted, "/", adopt=None),
+        bad(TypeError, "a path is a str, not int", mounted, "/", adopt={5: "resume"}),
     ],
     "app.fetch": [
         bad(TypeError, "a URL is a str or a URL, not NoneType", None),

@@ -78,8 +78,8 @@ def end_of(client: ClientConnection) -> tuple[int, str]:
         while True:
             client.recv(TIMEOUT)
     except ConnectionClosed as closed:
-        assert closed.rcvd is not None, "the connection was cut"
-        return closed.rcvd.code, closed.rcvd.reason
+        # None: the TCP connection ended without a close frame.
+        return (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd is not None else (1006, "")
 
 
 # --- begun again --------------------------------------------------------------------------------
@@ -309,6 +309,29 @@ def test_a_server_that_stops_says_so_to_endpoints_and_clients(stay: Stay) -> Non
         "finally",
     ]
     assert stay.journal().count("down 1") == 2
+
+
+@pytest.mark.parametrize("has_left", [False, True])
+def test_an_endpoint_that_lingers_holds_up_no_stop(tmp_path: Path, has_left: bool) -> None:
+    with start(tmp_path, "--drain-timeout", "2") as server:
+        stay = Stay(server, tmp_path)
+        with stay.connect("/lingers") as ann:
+            if has_left:
+                ann.close()
+                stay.wait_for_note("lingers")
+            assert server.stop() == 0
+        assert stay.journal().count("down 1") == 2
+    assert "the endpoint of '/api/lingers' is cancelled: the worker is to leave" in server.log()
+
+
+def test_an_endpoint_that_lingers_is_cancelled(tmp_path: Path) -> None:
+    with start(tmp_path, "--event-timeout", "0.2") as server:
+        stay = Stay(server, tmp_path)
+        with stay.connect("/lingers"):
+            pass
+        why = "'/api/lingers' is cancelled: its connection has ended 0.2 s ago (--event-timeout)"
+        wait_for(lambda: why in server.log(), "it is in the log")
+        wait_for(lambda: not server.status()["connections"], "the keeper has forgotten it")
 
 
 def test_without_its_keeper_an_endpoint_is_disconnected(stay: Stay) -> None:

@@ -88,7 +88,7 @@ class Attendance:
         # Those that have said something in this turn, and how much that is.
         self._spoken: dict[Attendant, None] = {}
         self._size = 0
-        self._is_draining = False
+        self._is_draining = self._is_stopping = False
         self._changed = asyncio.Event()
         # Endpoints whose second `accept` was not like the first: told once each.
         self._strange: set[str] = set()
@@ -115,7 +115,7 @@ class Attendance:
         endpoint = Endpoint.of_request(scope)
         own_scope = endpoint.scope(host.connection_id(serial), 0, {})
         dialogue = Dialogue(serial, own_scope["extensions"][EXTENSION], b"", host.attachment_limit)
-        closes = mounted.mount.closes(path_below(scope))
+        closes = self._is_stopping or mounted.mount.closes(path_below(scope))
         attendant = Attendant(self, dialogue, endpoint, closes=closes)
         handshake = attendant.shake_hands(request.url.href, send, giver)
         mounted.dress(own_scope)
@@ -137,7 +137,9 @@ class Attendance:
             delivery,
         )
         mounted = self._mounts.find(scope)
-        closes = mounted is not None and mounted.mount.closes(path_below(scope))
+        closes = self._is_stopping or (
+            mounted is not None and mounted.mount.closes(path_below(scope))
+        )
         attendant = self.attended[serial] = Attendant(self, dialogue, endpoint, closes=closes)
         attendant.accepted = host.about(delivery.about).subprotocol
         if self._is_draining:
@@ -276,6 +278,17 @@ class Attendance:
         """True while no endpoint is here."""
         return not self._tasks and not any(self.attended.values())
 
+    def stop(self, timeout: float) -> None:
+        """The whole server stops: connections close, and their endpoints are told.
+
+        Args:
+            timeout: as for `finish`.
+        """
+        self._is_stopping = True
+        for attendant in self._attendants():
+            attendant.closes = True
+        self.loop.call_later(timeout * PATIENCE, self._cancel_all)
+
     def drain(self) -> None:
         """Let go of all connections, as soon as their endpoints have nothing in hand."""
         self._is_draining = True
@@ -296,12 +309,15 @@ class Attendance:
         """
         begin = self.loop.time()
         if not await self._until_idle(begin + timeout * PATIENCE):
-            for attendant in {*self._attendants(), *self._tasks.values()}:
-                attendant.cancel("the worker is to leave (--drain-timeout)")
+            self._cancel_all()
             if not await self._until_idle(begin + timeout * END_OF_PATIENCE):
                 for attendant in self._attendants():
                     attendant.give_up()
                 self.flush()
+
+    def _cancel_all(self) -> None:
+        for attendant in {*self._attendants(), *self._tasks.values()}:
+            attendant.cancel("the worker is to leave (--drain-timeout)")
 
     def _attendants(self) -> list[Attendant]:
         return [attendant for attendant in self.attended.values() if attendant is not None]

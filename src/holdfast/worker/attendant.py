@@ -84,6 +84,8 @@ class Attendant:
             await app(scope, self.receive, self.send)
         except ClientDisconnected:
             pass  # As uvicorn: an endpoint may find out by sending, and need not care.
+        except GeneratorExit:
+            raise  # The loop is gone.
         except BaseException as caught:
             error = caught
         if self._cancelled is not None and isinstance(error, asyncio.CancelledError):

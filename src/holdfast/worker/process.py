@@ -136,6 +136,8 @@ class WorkerProcess:
             await server.start(self._listener)
             self._start_monitor(server)
         await self._quiesce.wait()
+        if not self._drain.is_set():
+            self._side.attendance.stop(settings.drain_timeout)
         server.stop_accepting(lingers=self._drain.is_set())
         self._host.leave()
         self._control.send(control.Quiet())

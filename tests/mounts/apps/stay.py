@@ -153,6 +153,16 @@ async def resists(ws: WebSocket) -> None:
             note("cancelled")
 
 
+async def lingers(ws: WebSocket) -> None:
+    """Take too long when the connection has ended."""
+    await ws.accept()
+    try:
+        await ws.receive_text()
+    except WebSocketDisconnect:
+        note("lingers")
+        await asyncio.sleep(3600)
+
+
 async def keeps_nonsense(ws: WebSocket) -> None:
     await ws.accept()
     about(ws)["data"]["socket"] = ws
@@ -171,7 +181,8 @@ async def lifespan(app: Starlette) -> AsyncIterator[dict[str, str]]:
 
 
 ENDPOINTS = (
-    echo, count, scope, slow, dies, dies_at_begin, leaves, ticks, expires, resists, keeps_nonsense,
+    echo, count, scope, slow, dies, dies_at_begin, leaves, ticks, expires, resists, lingers,
+    keeps_nonsense,
 )  # fmt: skip
 
 api = Starlette(

@@ -1,0 +1,70 @@
+"""A Litestar application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from litestar import Litestar, Request, WebSocket, get, post, websocket
+from litestar.background_tasks import BackgroundTask
+from litestar.exceptions import WebSocketDisconnect
+from litestar.response import Response, Stream
+
+done: list[str] = []
+
+
+@get("/hello", name="hello")
+async def hello() -> dict[str, str]:
+    return {"hello": "world"}
+
+
+@post("/echo", status_code=200)
+async def echo(request: Request) -> bytes:  # type: ignore[type-arg]
+    return await request.body()
+
+
+@get("/stream")
+async def stream() -> Stream:
+    async def count() -> AsyncIterator[str]:
+        for number in range(5):
+            yield f"{number}\n"
+            await asyncio.sleep(0.02)
+
+    return Stream(count())
+
+
+@get("/url")
+async def url(request: Request) -> str:  # type: ignore[type-arg]
+    return str(request.url_for("hello"))
+
+
+async def work() -> None:
+    done.append("background")
+
+
+@get("/background")
+async def background() -> Response[str]:
+    return Response("ok", background=BackgroundTask(work))
+
+
+@get("/done")
+async def finished() -> list[str]:
+    return done
+
+
+@get("/broken")
+async def broken() -> None:
+    raise ValueError("broken on purpose")
+
+
+@websocket("/ws")
+async def ws(socket: WebSocket) -> None:  # type: ignore[type-arg]
+    await socket.accept()
+    try:
+        while True:
+            await socket.send_text(f"{await socket.receive_text()}!")
+    except WebSocketDisconnect:
+        pass
+
+
+app = Litestar([hello, echo, stream, url, background, finished, broken, ws])

@@ -1,0 +1,170 @@
+"""Mounted applications and their endpoints in a TestClient."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import WebSocketException
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+
+from holdfast import ServiceWorker
+from holdfast.testing import ConnectionClosed, TestClient, UpgradeRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+    from starlette.websockets import WebSocket
+
+lines: list[str] = []
+
+
+async def count(ws: WebSocket) -> None:
+    extension = ws.scope["extensions"]["holdfast"]
+    await ws.accept()
+    lines.append(f"begun {extension['resumed']}")
+    try:
+        while True:
+            text = await ws.receive_text()
+            extension["data"]["n"] = extension["data"].get("n", 0) + 1
+            await ws.send_text(f"{text} {extension['data']['n']}")
+    finally:
+        lines.append("ended")
+
+
+async def refuse(ws: WebSocket) -> None:
+    raise WebSocketException(1008)
+
+
+async def deny(ws: WebSocket) -> None:
+    await ws.send_denial_response(PlainTextResponse("who are you?", status_code=401))
+
+
+async def broken(ws: WebSocket) -> None:
+    raise OSError("no database")
+
+
+async def broken_later(ws: WebSocket) -> None:
+    await ws.accept()
+    await ws.receive_text()
+    raise OSError("no database")
+
+
+async def closes(ws: WebSocket) -> None:
+    await ws.accept(subprotocol="chat")
+    await ws.close(4000, "enough")
+
+
+async def hello(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("hello")
+
+
+SOCKETS = (count, refuse, deny, broken, broken_later, closes)
+
+
+def application(adopt: Any = "resume") -> ServiceWorker:
+    routes = [WebSocketRoute(f"/{each.__name__}", each) for each in SOCKETS]
+    app = ServiceWorker()
+    app.mount(Starlette(routes=[Route("/hello", hello), *routes]), "/api", adopt=adopt)
+    return app
+
+
+def play(story: Callable[[TestClient], Awaitable[None]], **options: Any) -> None:
+    lines.clear()
+
+    async def main() -> None:
+        async with TestClient(application(**options)) as client:
+            await story(client)
+
+    asyncio.run(main())
+
+
+def test_requests_are_answered() -> None:
+    async def story(client: TestClient) -> None:
+        assert await (await client.fetch("/api/hello")).text() == "hello"
+        assert (await client.fetch("/api/nothing")).status == 404
+
+    play(story)
+
+
+def test_an_endpoint_outlives_its_worker() -> None:
+    async def story(client: TestClient) -> None:
+        async with client.connect("/api/count") as ws:
+            await ws.send("a")
+            assert await ws.receive() == "a 1"
+            await client.crash_worker()
+            await ws.send("b")
+            assert await ws.receive() == "b 2"
+            await client.reload(application())
+            await ws.send("c")
+            assert await ws.receive() == "c 3"
+            await client.settle()
+            await client.hibernate()
+            await ws.send("d")
+            assert await ws.receive() == "d 4"
+        assert client.errors == []
+
+    play(story)
+    assert [line for line in lines if line != "ended"] == [f"begun {n}" for n in range(4)]
+    assert lines.count("ended") == 4
+
+
+def test_endpoints_that_are_to_close_do_so() -> None:
+    async def story(client: TestClient) -> None:
+        async with client.connect("/api/count") as ws:
+            reloading = asyncio.create_task(client.reload(application(), wait=False))
+            await reloading
+            await client.clock.advance(10)
+            with pytest.raises(ConnectionClosed) as closed:
+                await ws.receive()
+            assert closed.value.code == 1012
+
+    play(story, adopt="close")
+
+
+def test_refusals_are_responses() -> None:
+    async def story(client: TestClient) -> None:
+        for path, status, body in (("refuse", 403, ""), ("deny", 401, "who are you?")):
+            with pytest.raises(UpgradeRefused) as refused:
+                async with client.connect(f"/api/{path}"):
+                    pass
+            assert refused.value.response.status == status
+            assert await refused.value.response.text() == body
+
+    play(story)
+
+
+def test_what_an_endpoint_raises_before_it_has_answered_is_raised_in_the_test() -> None:
+    async def story(client: TestClient) -> None:
+        with pytest.raises(OSError, match="no database"):
+            async with client.connect("/api/broken"):
+                pass
+
+    play(story)
+
+
+def test_what_an_endpoint_raises_later_is_among_the_errors() -> None:
+    async def story(client: TestClient) -> None:
+        async with client.connect("/api/broken_later") as ws:
+            await ws.send("a")
+            with pytest.raises(ConnectionClosed) as closed:
+                await ws.receive()
+            assert closed.value.code == 1011
+        assert [str(error) for error in client.errors] == ["no database"]
+
+    play(story)
+
+
+def test_code_reason_and_subprotocol_arrive() -> None:
+    async def story(client: TestClient) -> None:
+        async with client.connect("/api/closes", subprotocols=["chat"]) as ws:
+            assert ws.subprotocol == "chat"
+            with pytest.raises(ConnectionClosed) as closed:
+                await ws.receive()
+            assert (closed.value.code, closed.value.reason) == (4000, "enough")
+
+    play(story)
