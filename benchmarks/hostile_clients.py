@@ -1,17 +1,16 @@
 #!/usr/bin/env python3
 """The hostile clients of `benchmarks/hostile`, one class per kind.
 
-A process with many of them, which has the lowest priority: what the server needs it gets. Each
-client lives its life, from connecting to whatever ends it, then comes back. When a line comes from
-standard input, all of them freeze: they do nothing any more, and keep their sockets open. When it
-ends, the process tells, as JSON, what became of them.
+A process with many of them, of low priority. Each client lives its life, from connecting to
+whatever ends it, then comes back. When a line comes from standard input, all of them freeze: they
+do nothing any more, and keep their sockets open. When it ends, the process tells, as JSON, what
+became of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import socket
 import struct
@@ -25,7 +24,9 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.flow.raw import BINARY, CLOSE, PING, TEXT, client_frame, handshake
+from benchmarks.well_behaved import set_priority
+
+from tests.flow.raw import BINARY, CLOSE, PING, PONG, TEXT, client_frame, handshake
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -37,6 +38,7 @@ CONTINUATION = 0
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 
 SEND_BUFFER = 64 * KIB
+MAX_SEGMENT = 1400
 
 # What nobody may be sent.
 SECRETS = (b"Traceback (most", b'File "')
@@ -141,6 +143,8 @@ class Client:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer)
+            # As on a network: packets of 64 KiB would have the kernel keep megabytes for it.
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, MAX_SEGMENT)
         # The kernel's memory is one on this machine; what it keeps for hostile clients to send
         # would be on theirs.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
@@ -334,6 +338,21 @@ class SplitFlood(Flood):
     data = repeated(frame(TEXT) + frame(0x80 | CONTINUATION))
 
 
+class PongFlood(Flood):
+    """Pongs that nobody asked for: so many signs of life."""
+
+    data = repeated(frame(0x80 | PONG))
+
+
+class EarlyFlood(Client):
+    """Thousands of messages right behind the handshake, before it is answered."""
+
+    async def act(self) -> None:
+        await self.connect()
+        await self.send(handshake() + MessageFlood.data)
+        await self.meanwhile(self.repeat(MessageFlood.data))
+
+
 class BigFlood(Flood):
     """Messages of 1 MiB."""
 
@@ -383,13 +402,13 @@ class BombNobodyAskedFor(Client):
 
 
 class NeverReadingSubscriber(Client):
-    """Subscribes to a busy channel, with a small buffer, and does not read it."""
+    """Subscribes to a busy channel, shows that it is there, and does not read."""
 
     buffer = 4 * KIB
 
     async def act(self) -> None:
         await self.open("/lobby")
-        await self.sleep_until_gone()
+        await self.repeat(frame(0x80 | PONG), 1)
 
 
 class NeverReadingAsker(Client):
@@ -550,7 +569,7 @@ class Forger(Client):
             b"GET /nothing HTTP/1.1\r\nHost: " + soft + b"\r\n\r\n",
             b"GET /nothing?" + soft + b" HTTP/1.1\r\nHost: x\r\n\r\n",
             raw + b" / HTTP/1.1\r\nHost: x\r\n\r\n",
-            f"POST /{self.quoted} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n".encode(),
+            f"POST /{self.quoted} HTTP/1.1\r\nHost: x\r\nContent-Length: {10**11}\r\n\r\n".encode(),
             b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + raw,
             handshake(f"/{self.quoted}"),
             handshake(f"/{self.quoted}", "Origin: http://evil.example"),
@@ -577,7 +596,8 @@ class Forger(Client):
 KINDS: tuple[type[Client], ...] = (
     SlowHead, SlowHandshake, SlowBody, NeverReadingResponse,
     HalfFrame, EndlessMessage, SlowFrame,
-    MessageFlood, PingFlood, FragmentFlood, SplitFlood, BigFlood, BombFlood, Churn,
+    MessageFlood, PingFlood, PongFlood, FragmentFlood, SplitFlood, EarlyFlood, BigFlood, BombFlood,
+    Churn,
     Bomb, BombNobodyAskedFor,
     NeverReadingSubscriber, NeverReadingAsker,
     ResetAtOnce, ResetInHead, ResetInHandshake, ResetInFrame, ResetInClose, ResetUnread,
@@ -609,9 +629,8 @@ async def attack(port: int, numbers: range, kinds: tuple[type[Client], ...]) -> 
 
 def main() -> None:
     port, first, end, names = sys.argv[1:]
-    # What the server needs it gets: those who attack from elsewhere take no processor of its either.
-    os.nice(19)
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    # What the server needs it gets: those who attack from elsewhere take no processor of its.
+    set_priority(10)
     kinds = tuple(kind for kind in KINDS if not names or kind.__name__ in names.split(","))
     uvloop.run(attack(int(port), range(int(first), int(end)), kinds))
 

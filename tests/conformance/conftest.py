@@ -1,4 +1,7 @@
-"""Runs each story on each host, and compares what came out with the README's table."""
+"""Runs each story on each host, and compares what came out with the README's table.
+
+D16: an application cannot tell the modes apart, and one suite over all of them sees to it.
+"""
 
 from __future__ import annotations
 

@@ -442,6 +442,29 @@ TABLE: dict[str, list[Bad]] = {
         bad(ValueError, "adopt is 'resume' or 'close', not None", mounted, "/", adopt=None),
         bad(TypeError, "a path is a str, not int", mounted, "/", adopt={5: "resume"}),
     ],
+    "app.asgi": [
+        bad(TypeError, "allow_origins is a list of origins", allow_origins="https://a.example"),
+        bad(ValueError, "'a.example' is not an origin", allow_origins=["a.example"]),
+        *[
+            row
+            for name in ("max_message", "max_outbound", "max_body")
+            for row in (
+                bad(TypeError, f"{name} is an int, not str", **{name: "1"}),
+                bad(TypeError, f"{name} is an int, not float", **{name: 1.5}),
+                bad(TypeError, f"{name} is an int, not bool", **{name: True}),
+                bad(ValueError, f"{name} is at least 1, not 0", **{name: 0}),
+            )
+        ],
+        *[
+            row
+            for name in ("request_timeout", "event_timeout", "drain_timeout")
+            for row in (
+                bad(TypeError, f"{name} is a number of seconds, not NoneType", **{name: None}),
+                bad(ValueError, f"{name} is at least 0, not -1", **{name: -1}),
+                bad(ValueError, f"{name} is at least 0, not nan", **{name: float("nan")}),
+            )
+        ],
+    ],
     "app.fetch": [
         bad(TypeError, "a URL is a str or a URL, not NoneType", None),
         bad(TypeError, "a URL is a str or a URL, not bytes", b"/"),

@@ -118,6 +118,7 @@ def test_application_that_cannot_start_says_so_with_its_own_lines() -> None:
 
 
 def test_shutdown_listener_that_raises_is_a_failed_shutdown() -> None:
+    # D14: it is answered all the same.
     app = ServiceWorker()
 
     @app.on("shutdown")
@@ -145,7 +146,9 @@ def test_server_without_lifespan_starts_it_once_with_the_first_request() -> None
     run(story())
 
 
-def test_application_that_could_not_start_fails_each_request() -> None:
+def test_application_that_could_not_start_fails_each_request_and_is_shown_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     app = ServiceWorker()
     starts = []
 
@@ -162,6 +165,8 @@ def test_application_that_could_not_start_fails_each_request() -> None:
         assert len(starts) == 1
 
     run(story())
+    shown = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.message.count("no database") for record in shown] == [3]
 
 
 def test_application_starts_anew_in_another_event_loop() -> None:
@@ -182,14 +187,9 @@ def test_event_loop_that_was_closed_without_a_shutdown_is_forgotten() -> None:
     async def story() -> None:
         assert (await Server(noting.app, has_lifespan=False).fetch("/x"))[0] == 200
 
+    before = len(channels._hosts)
     run(story())
-    hosts = len(channels._hosts)
-    # Every host of the process is told who listens.
-    ear = BroadcastChannel("after the loop")
-    ear.add_event_listener("message", lambda _: None)
-    run(story())
-    assert len(channels._hosts) == hosts
-    ear.close()
+    assert len(channels._hosts) == before
 
 
 def test_application_starts_again_after_a_shutdown() -> None:

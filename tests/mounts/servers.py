@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,17 +64,16 @@ def serve(name: str, application: str, directory: Path, *arguments: str) -> Iter
 @contextmanager
 def _uvicorn(application: str, directory: Path, arguments: tuple[str, ...]) -> Iterator[Peer]:
     port = free_port()
-    log = directory / f"uvicorn-{port}.log"
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), *arguments]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=directory, stdout=output, stderr=subprocess.STDOUT)
-    peer = Peer("uvicorn", port, log)
-    try:
-        wait_for(lambda: "Uvicorn running" in peer.log() or process.poll(), "uvicorn runs")
-        yield peer
-    finally:
-        process.terminate()
-        process.wait(TIMEOUT)
+    with tempfile.NamedTemporaryFile(suffix=".log") as log:
+        process = subprocess.Popen(command, cwd=directory, stdout=log, stderr=subprocess.STDOUT)
+        peer = Peer("uvicorn", port, Path(log.name))
+        try:
+            wait_for(lambda: "Uvicorn running" in peer.log() or process.poll(), "uvicorn runs")
+            yield peer
+        finally:
+            process.terminate()
+            process.wait(TIMEOUT)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from holdfast.core.channel import BroadcastChannel
 from holdfast.core.http import Request
 from holdfast.core.ports import About
 from holdfast.core.scope import ServiceWorker
@@ -23,10 +24,12 @@ from holdfast.wire.messages import (
     DeliverResume,
     DeliverText,
     Drained,
+    Handover,
     Pressure,
     PublishText,
     Release,
     SendText,
+    Subscribe,
 )
 from holdfast.worker import attendance as attendance_file
 from holdfast.worker import attendant as attendant_file
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
     from holdfast.core.ports import Outbox
     from holdfast.core.request_events import Upgrade
+    from holdfast.wire.messages import Action
     from holdfast.worker.stream_link import Link
 
 REQUEST: dict[str, Any] = {
@@ -395,20 +399,51 @@ def test_two_may_wait_for_a_message() -> None:
     play(story)
 
 
-def test_an_endpoint_may_post_on_a_channel() -> None:
-    from holdfast import BroadcastChannel
-
+def test_what_an_endpoint_asks_for_beside_asgi_leaves_with_what_it_sends() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        connection = scope["extensions"]["holdfast"]["connection"]
+        connection.subscribe("lobby")
         await accept(receive, send)
-        BroadcastChannel("lobby").post_message("hello")
+        assert connection.channels == {"lobby"}
+        assert connection.url == "http://example.org/ws"
+        assert connection.subprotocol == "chat"
+        text = (await receive())["text"]
+        await send({"type": "websocket.send", "text": "1"})
+        BroadcastChannel("lobby").post_message(text)
+        connection.send("2")
         await receive()
 
     async def story() -> None:
         stage = Stage(app)
-        await stage.connect()
-        assert Act([PublishText("lobby", "hello", 0, 0)]) in await stage.said()
-        stage.resume()
-        assert Act([PublishText("lobby", "hello", 0, 0)]) in await stage.said()
+        client = await stage.connect()
+        assert client.upgrade is not None
+        serial = client.upgrade.connection.serial
+        (record,) = await stage.said()
+        assert isinstance(record, Handover)
+        assert record.actions == [Subscribe(serial, "lobby")]
+        stage.deliver(serial, 1, "hello")
+        hello = PublishText("lobby", "hello", 0, 0)
+        actions: list[Action] = [SendText(serial, "1"), hello, SendText(serial, "2")]
+        assert await stage.said() == [Ack(serial, 1, 1, actions, 1)]
+
+    play(story)
+
+
+def test_what_is_posted_when_the_connection_is_at_an_end_is_posted_all_the_same() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await accept(receive, send)
+        try:
+            await receive()
+        finally:
+            scope["extensions"]["holdfast"]["connection"].send("goodbye")
+            BroadcastChannel("lobby").post_message("goodbye")
+
+    async def story() -> None:
+        stage = Stage(app)
+        serial = await stage.open()
+        stage.attendance.drain()
+        goodbye = Act([PublishText("lobby", "goodbye", 0, 0)])
+        assert await stage.said() == [goodbye, Release(serial)]
 
     play(story)
 
@@ -431,8 +466,32 @@ def test_an_endpoint_is_begun_again_with_its_scope_and_data() -> None:
         (scope,) = scopes
         extension = scope["extensions"]["holdfast"]
         assert (extension["resumed"], extension["data"]) == (1, {"n": 1})
-        assert extension["id"] == stage.host.connection_id(serial)
+        connection = extension["connection"]
+        assert (connection.id, connection.subprotocol, connection.data) == (
+            stage.host.connection_id(serial),
+            "chat",
+            {"n": 1},
+        )
         assert scope["subprotocols"] == ["chat"]
+
+    play(story)
+
+
+def test_one_that_waits_for_a_message_before_it_accepts_gets_it_then() -> None:
+    # As Quart does.
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["type"] == "websocket.connect"
+        receiving = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        await send({"type": "websocket.accept", "subprotocol": "chat"})
+        await send({"type": "websocket.send", "text": (await receiving)["text"]})
+
+    async def story() -> None:
+        stage = Stage(app)
+        serial = stage.resume(5)
+        stage.deliver(serial, 6, "a")
+        answer: list[Action] = [SendText(serial, "a"), Close(serial, 1000, "")]
+        assert await stage.said() == [Ack(serial, 5, 1, [], 1), Ack(serial, 6, 1, answer, 1)]
 
     play(story)
 

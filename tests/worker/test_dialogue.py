@@ -21,9 +21,11 @@ from holdfast.wire.messages import (
     DeliverClose,
     DeliverResume,
     DeliverText,
+    PublishText,
     Release,
     SendBinary,
     SendText,
+    Subscribe,
 )
 from holdfast.worker.dialogue import (
     Accept,
@@ -337,6 +339,44 @@ def test_what_is_no_message_is_raised_in_the_endpoint(data: object) -> None:
 def test_a_second_accept_is_an_error() -> None:
     with pytest.raises(RuntimeError, match=r"'websocket.send' or 'websocket.close', but got"):
         opened().send(ACCEPT)
+
+
+def test_other_wishes_keep_their_order_among_what_is_sent() -> None:
+    dialogue = opened()
+    dialogue.send(say("a"))
+    assert dialogue.ask(Subscribe(SERIAL, "lobby"))
+    dialogue.send(say("b"))
+    a, b = (SendText(SERIAL, each) for each in "ab")
+    assert dialogue.take() == [Act([a, Subscribe(SERIAL, "lobby"), b])]
+
+
+def test_wishes_of_the_handshake_go_with_the_socket() -> None:
+    dialogue = new()
+    subscribe = Subscribe(SERIAL, "lobby")
+    assert dialogue.ask(subscribe)
+    assert dialogue.take() == []
+    assert dialogue.send(ACCEPT) == Accept(None, [], [subscribe])
+
+
+def test_wishes_of_a_handshake_that_fails_are_not_forgotten() -> None:
+    dialogue = new()
+    publish = PublishText("lobby", "refused somebody", 0, 0)
+    dialogue.ask(publish)
+    dialogue.send(CLOSE)
+    dialogue.end(1000)
+    assert dialogue.take() == [Act([publish])]
+
+
+@pytest.mark.parametrize("end", ["leave", "end", "lose"])
+def test_one_that_says_nothing_any_more_has_no_wishes(end: str) -> None:
+    dialogue = opened()
+    if end == "end":
+        dialogue.end(1000)
+    else:
+        getattr(dialogue, end)()
+    dialogue.take()
+    assert not dialogue.ask(Subscribe(SERIAL, "lobby"))
+    assert dialogue.take() == []
 
 
 # --- the end ------------------------------------------------------------------------------------

@@ -41,27 +41,32 @@ SCOPE: dict[str, Any] = {
     "subprotocols": ["chat", "json"],
     "extensions": {
         "websocket.http.response": {},
-        "holdfast": {"id": "abc", "resumed": 0, "data": {}},
+        "holdfast": {"resumed": 0},
     },
 }
 
 
 def test_the_scope_of_a_handshake_is_that_of_a_websocket() -> None:
-    assert Endpoint.of_request(REQUEST).scope("abc", 0, {}) == SCOPE
+    assert Endpoint.of_request(REQUEST).scope({"resumed": 0}) == SCOPE
 
 
 def test_the_scope_is_the_same_elsewhere() -> None:
     endpoint = Endpoint.decode(Endpoint.of_request(REQUEST).encode())
-    scope = endpoint.scope("abc", 2, {"n": 1})
-    assert scope.pop("extensions")["holdfast"] == {"id": "abc", "resumed": 2, "data": {"n": 1}}
-    assert scope == {name: value for name, value in SCOPE.items() if name != "extensions"}
+    scope = endpoint.scope({"resumed": 0})
+    assert scope == SCOPE
     assert {type(scope[name]) for name in ("server", "client")} == {tuple}
     assert {type(field) for field in scope["headers"]} == {tuple}
 
 
+def test_its_place_is_part_of_the_scope() -> None:
+    place = Endpoint.of_request(REQUEST).place
+    assert place == {"path": "/rooms/a b", "root_path": ""}
+    assert place.items() <= SCOPE.items()
+
+
 def test_each_scope_is_a_new_one() -> None:
     endpoint = Endpoint.of_request(REQUEST)
-    first, second = endpoint.scope("a", 0, {}), endpoint.scope("a", 0, {})
+    first, second = endpoint.scope({}), endpoint.scope({})
     for name in ("asgi", "headers", "subprotocols", "extensions"):
         assert first[name] is not second[name]
 
@@ -71,11 +76,11 @@ def test_each_scope_is_a_new_one() -> None:
 )
 def test_the_scheme_is_that_of_a_websocket(scheme: str, expected: str) -> None:
     endpoint = Endpoint.of_request({**REQUEST, "scheme": scheme})
-    assert endpoint.scope("a", 0, {})["scheme"] == expected
+    assert endpoint.scope({})["scheme"] == expected
 
 
 def test_what_a_server_may_leave_out_is_left_out() -> None:
-    scope = Endpoint.of_request({"type": "websocket", "path": "/", "headers": []}).scope("a", 0, {})
+    scope = Endpoint.of_request({"type": "websocket", "path": "/", "headers": []}).scope({})
     assert "raw_path" not in scope
     assert (scope["scheme"], scope["client"], scope["server"]) == ("ws", None, None)
     assert (scope["query_string"], scope["root_path"], scope["http_version"]) == (b"", "", "1.1")

@@ -238,7 +238,8 @@ class ServiceWorker:
                 server stops.
 
         Raises:
-            ValueError: an origin is none.
+            TypeError: something is of the wrong type.
+            ValueError: an origin is none, a size is not above 0, a time is below it.
         """
         # The one door out of the core, and it opens only when somebody knocks: applications are
         # what ASGI servers are given, and nobody else could bring them what runs them there.

@@ -8,6 +8,7 @@ the first request.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from holdfast.config import AsgiSettings, KeeperLimits
@@ -32,12 +33,28 @@ def settings(
     """Make settings of what `core/scope.py:ServiceWorker.asgi` was given.
 
     Raises:
-        ValueError: an origin is none.
+        TypeError: something is of the wrong type.
+        ValueError: an origin is none, a size is not above 0, a time is below it.
     """
+    if isinstance(allow_origins, str):
+        raise TypeError("allow_origins is a list of origins, not one str")
     origins = tuple(allow_origins)
     OriginPolicy(origins)
+    sizes = {"max_message": max_message, "max_outbound": max_outbound}
+    for name, value in {**sizes, **others}.items():
+        if name != "develop":
+            _check(name, value, least=1 if name.startswith("max_") else 0)
     limits = KeeperLimits(max_message=max_message, max_outbound=max_outbound, max_memory=0)
     return AsgiSettings(allow_origins=origins, keeper=limits, **others)
+
+
+def _check(name: str, value: object, *, least: int) -> None:
+    number = int if least else int | float
+    if not isinstance(value, number) or isinstance(value, bool):
+        kind = "an int" if least else "a number of seconds"
+        raise TypeError(f"{name} is {kind}, not {type(value).__name__}")
+    if not value >= least:
+        raise ValueError(f"{name} is at least {least}, not {value!r}")
 
 
 class Application:
@@ -72,7 +89,7 @@ class Application:
         """Start when the server does, and stop when it stops."""
         await receive()
         try:
-            service = await self._serving()
+            service = await self._serving(by_lifespan=True)
         except ApplicationError as error:
             message = f"{error.summary}\n{error.traceback}".rstrip()
             await send({"type": "lifespan.startup.failed", "message": message})
@@ -88,7 +105,7 @@ class Application:
         else:
             await send({"type": "lifespan.shutdown.complete"})
 
-    async def _serving(self) -> Service:
+    async def _serving(self, *, by_lifespan: bool = False) -> Service:
         """Return what serves in this loop, and start it if nothing does.
 
         Raises:
@@ -96,19 +113,22 @@ class Application:
         """
         starting = self._service
         if starting is None or starting.get_loop() is not asyncio.get_running_loop():
-            if starting is not None and _has_started(starting):
-                starting.result().abandon()
             starting = self._service = asyncio.create_task(self._start())
         if not starting.done():
             # Whoever waits may be cancelled, and others wait too.
             await asyncio.wait([starting])
-        return starting.result()
+        error = starting.exception()
+        if not isinstance(error, ApplicationError):
+            return starting.result()
+        if not by_lifespan:
+            # Else the server shows it.
+            self._warnings.say(f"{error.summary}\n{error.traceback}".rstrip(), logging.ERROR)
+        # Not the same one again: it would keep the frames of each request that it was raised to.
+        again = ApplicationError(error.summary)
+        again.traceback = error.traceback
+        raise again
 
     async def _start(self) -> Service:
         service = Service(self._app, self._settings, asyncio.get_running_loop())
         await service.start()
         return service
-
-
-def _has_started(starting: asyncio.Task[Service]) -> bool:
-    return starting.done() and not starting.cancelled() and starting.exception() is None

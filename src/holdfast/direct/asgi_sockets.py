@@ -341,6 +341,7 @@ class AsgiSockets:
             # What servers raise when the client has left, differs; that it has, `receive` tells.
             log.debug("the server failed to send: %r", error)
             row.clear()
+            sock.waiting = 0
         finally:
             sock.writer = None
             # Cancelled because it took too long, with a close frame after it.

@@ -57,10 +57,10 @@ class Warnings:
     def __init__(self) -> None:
         self._said: set[str] = set()
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, level: int = logging.WARNING) -> None:
         if text not in self._said:
             self._said.add(text)
-            log.warning(text)
+            log.log(level, "%s", text)
 
 
 class Handshake:

@@ -51,8 +51,6 @@ class WorkerEnd:
 
     def send(self, message: msgspec.Struct) -> None:
         if not self._is_flush_due:
-            if self._loop.is_closed():
-                return  # Its host was never told to stop, and is still told who listens.
             self._is_flush_due = True
             self._loop.call_soon(self.flush)
         self._messages.append(message)
@@ -67,9 +65,11 @@ class WorkerEnd:
         if messages:
             self._messages = []
             self.is_speaking = True
-            self._switchboard.receive(self.keeper_end, messages)
-            self._switchboard.end_turn()
-            self.is_speaking = False
+            try:
+                self._switchboard.receive(self.keeper_end, messages)
+                self._switchboard.end_turn()
+            finally:
+                self.is_speaking = False
 
     async def drain(self) -> None:
         self.flush()

@@ -109,7 +109,9 @@ class DirectServer:
         working = self._loop.create_task(self._worker.run())
         working.add_done_callback(self._note_end)
         try:
-            return await self._exit
+            status = await self._exit
+            await self._control.finish()
+            return status
         finally:
             self._control.close()
 
@@ -120,14 +122,20 @@ class DirectServer:
         try:
             self._switchboard.poller.turn(0)
         except Exception:
-            # What is wrong with the keeper's part ends it, as it ends a keeper.
-            log.critical("a turn of the keeper failed", exc_info=True)
-            self._end(FAILED)
+            self._fail()
 
     def _tick(self) -> None:
-        self._switchboard.tick(time.monotonic())
-        self._switchboard.end_turn()
         self._loop.call_later(TICK, self._tick)
+        try:
+            self._switchboard.tick(time.monotonic())
+            self._switchboard.end_turn()
+        except Exception:
+            self._fail()
+
+    def _fail(self) -> None:
+        """End, as a keeper ends that is wrong."""
+        log.critical("the keeper's part failed", exc_info=True)
+        self._end(FAILED)
 
     def _hear_keeper(self, message: control.FromKeeper) -> None:
         if isinstance(message, control.Empty):

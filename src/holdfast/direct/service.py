@@ -29,6 +29,8 @@ from holdfast.worker.loader import run_event, start, start_mounts
 from holdfast.worker.websocket_side import WebSocketSide
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from holdfast.config import AsgiSettings
     from holdfast.core.ports import Outbox
     from holdfast.core.request_events import Upgrade
@@ -110,6 +112,10 @@ class Service:
             mounts=self._mounts,
             endpoints=NativeEndpoints(),
         )
+        # An event loop that ends closes its async generators: so this is noticed even where nobody
+        # calls `stop`.
+        self._presence = self._be_present()
+        await anext(self._presence)
         self._side.join(app, GENERATION)
         self._switchboard.prefer(GENERATION)
         self._switchboard.end_turn()
@@ -131,16 +137,18 @@ class Service:
         except TimeoutError:
             log.warning("stopped before everything had finished: drain_timeout is %g s", timeout)
             host.cancel_works()
-        host.detach()
+        await self._presence.aclose()
         await self._mounts.shutdown()
         try:
             await run_event(self._app, host, ShutdownEvent, self._settings.lifecycle_timeout)
         finally:
             self._app.registration.step("retire")
 
-    def abandon(self) -> None:
-        """The event loop is gone, and nobody has called `stop`."""
-        self._host.detach()
+    async def _be_present(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self._host.detach()
 
     # --- connections ----------------------------------------------------------------------------
 

@@ -42,8 +42,9 @@ class Mounted:
 
     def dress(self, scope: Scope) -> None:
         """Put into the server's scope what the application finds there of its mount."""
-        # As uvicorn does: to each request its own copy.
-        scope["state"] = self._state.copy()
+        if self._state or "state" not in scope:
+            # As uvicorn does: to each request its own copy.
+            scope["state"] = self._state.copy()
         path = self.mount.path
         if path:
             scope["root_path"] = scope.get("root_path", "") + path
@@ -66,12 +67,17 @@ class Mounts:
                 app = mount.app if version == "3.0" else _from_two_calls(mount.app)
                 lifespan = self._lifespans[id(mount.app)] = Lifespan(app, version)
             self._mounted.append(Mounted(mount, lifespan, version))
+        # The one that has all paths, if there is no other: for it, no path is looked at.
+        is_one = len(self._mounted) == 1 and not self._mounted[0].mount.path
+        self._of_all = self._mounted[0] if is_one else None
 
     def __bool__(self) -> bool:
         return bool(self._mounted)
 
     def find(self, scope: Scope) -> Mounted | None:
         """Return whose request or handshake this is, or None."""
+        if self._of_all is not None:
+            return self._of_all
         path = path_below(scope)
         for mounted in self._mounted:
             if mounted.mount.has(path):

@@ -65,3 +65,12 @@ class Keepalive:
         if silence < self._interval + self._timeout:
             return True, heard + self._interval + self._timeout
         return False, DEAD
+
+    def question(self) -> bytes:
+        """Return what to ask in a ping, where only its answer counts."""
+        return self.now.to_bytes(4, "big")
+
+    def is_answer(self, payload: bytes) -> bool:
+        """Tell whether a pong answers a ping that is not too long ago."""
+        age = self.now - int.from_bytes(payload, "big")
+        return len(payload) == 4 and 0 <= age <= self._interval + self._timeout

@@ -33,7 +33,9 @@ class Rates:
         return any(self._limits)
 
     def spend(self, client: Hashable, frames: int, bytes: int, now: float) -> float:
-        """Note what came from a client; return when to read it again, `now` for at once.
+        """Note what came from a client; return how many seconds' worth of its rate it has spent.
+
+        What is over 1 has to be waited for, so many seconds, before the client is read again.
 
         Args:
             now: seconds, of any clock that only goes forward.
@@ -44,13 +46,10 @@ class Rates:
         spent_frames = max(before_frames - passed * most_frames, 0.0) + frames
         spent_bytes = max(before_bytes - passed * most_bytes, 0.0) + bytes
         self._spent[client] = (spent_frames, spent_bytes, now)
-        # In debt: it waits until the debt is paid.
-        wait = 0.0
-        if most_frames and spent_frames > most_frames:
-            wait = spent_frames / most_frames - 1
-        if most_bytes and spent_bytes > most_bytes:
-            wait = max(wait, spent_bytes / most_bytes - 1)
-        return now + wait
+        return max(
+            spent_frames / most_frames if most_frames else 0.0,
+            spent_bytes / most_bytes if most_bytes else 0.0,
+        )
 
     def forget(self, client: Hashable) -> None:
         """The client is gone."""

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["CLOSING", "FINISHING", "GONE", "LINGERING", "OPEN", "Socket", "Stage"]
 
 
+# epoll(7): EPOLLERR and EPOLLHUP, which are reported in any case.
+HUNG_UP = 0x008 | 0x010
+
+
 class Stage(IntEnum):
     """How far a socket is from its end."""
 
@@ -44,6 +48,7 @@ class Socket:
         "fd",
         "guest",
         "heard",
+        "is_greedy",
         "outbound",
         "owner",
         "stage",
@@ -58,6 +63,8 @@ class Socket:
         # What `keeper/admission.py` wants back.
         self.guest = guest
         self.stage: Stage = OPEN
+        # It had more to say last time than one read takes; `keeper/intake.py` is about that.
+        self.is_greedy = False
         # Ticks: when the client was heard last, and when to look whether it still is.
         self.heard = self.due = 0
         # Only while a frame or a fragmented message is incomplete.
@@ -74,5 +81,7 @@ class Socket:
             return
         if events & WRITABLE:
             self.owner.resume_writing(self)
-        if events & ~WRITABLE:
+        if events & HUNG_UP:
+            self.owner.hang_up(self)
+        elif events & READABLE:
             self.owner.read(self)

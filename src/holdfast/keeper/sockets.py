@@ -29,10 +29,10 @@ from holdfast.framing.frames import (
     encode_ping,
     encode_pong,
 )
+from holdfast.keeper.intake import LARGE, READ_SIZE, Intake, payload
 from holdfast.keeper.keepalive import DEAD, Keepalive
 from holdfast.keeper.ledger import TICK
 from holdfast.keeper.poller import READABLE, WRITABLE
-from holdfast.keeper.rates import Rates
 from holdfast.keeper.socket import CLOSING, FINISHING, GONE, LINGERING, OPEN, Socket
 
 if TYPE_CHECKING:
@@ -46,14 +46,6 @@ if TYPE_CHECKING:
     from holdfast.keeper.socket import Stage
 
 __all__ = ["TICK", "Sockets"]
-
-# One read takes at most this much; a client with more to say comes again in the next turn, after
-# all others.
-READ_SIZE = 64 * 1024
-
-# The same where messages may be compressed. What 64 KiB of bombs expand to, 1,000 bytes to 1 MiB
-# each, would be here at once, before a full mailbox can stop the reading.
-INFLATING_READ_SIZE = 8 * 1024
 
 # RFC 6455 section 7.4.1: for reporting only, never on the wire.
 NO_CODE = 1005
@@ -90,7 +82,7 @@ class Sockets:
         self.hits: Counter[str] = Counter()
         """How often a limit made a difference, by the name of its setting."""
         self.received = 0
-        """Bytes of unfinished messages that came since somebody set this to 0."""
+        """Bytes that came, as they are when they are inflated, since somebody set this to 0."""
         self._ledger = ledger
         self._receive_message = ledger.receive_message
         self._poller = poller
@@ -103,11 +95,10 @@ class Sockets:
         self._keepalive = Keepalive(
             interval=limits.ping_interval, timeout=limits.pong_timeout, tick=TICK
         )
-        rates = Rates(frames=limits.max_message_rate, bytes=limits.max_byte_rate)
-        self._rates = rates if rates else None
+        self._intake = Intake(limits)
+        self._first_read = self._intake.first_read
+        self._is_rated = self._intake.is_rated
         self._rate = "max_message_rate" if limits.max_message_rate else "max_byte_rate"
-        # Those that sent too much, and when they are read again.
-        self._throttled: dict[Socket, float] = {}
         if limits.auto_response is not None:
             self._request, self._response = limits.auto_response
             self._receive_message = self._respond_or_receive
@@ -119,6 +110,8 @@ class Sockets:
         self._dirty: list[Socket] = []
         # Bytes that wait for sockets whose kernel buffer is full.
         self._blocked: dict[Socket, int] = {}
+        # What came with the handshake, of those who may not be read yet.
+        self._early: dict[Socket, bytes] = {}
         # Those that have broken the protocol and wait for answers: their last frame.
         self._ending: dict[Socket, bytes] = {}
         # Every deadline is `close_timeout` ahead, so the queue is in order by itself.
@@ -145,6 +138,8 @@ class Sockets:
         os.set_blocking(fd, False)
         sock = Socket(fd, connection, self, guest)
         sock.bits = bits
+        # Nobody knows beforehand what a compressed message makes of itself.
+        sock.is_greedy = bits > 0
         connection.socket = sock
         self._poller.watch(fd, sock)
         self._write(sock, response)
@@ -153,7 +148,8 @@ class Sockets:
         if sock.due:
             self._keepalive.put(fd, sock.due)
         if leftover:
-            self._receive(sock, leftover)
+            self._early[sock] = leftover
+            self._read_early(sock)
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -206,59 +202,100 @@ class Sockets:
             self._watch(connection.socket)
 
     def resume_reading(self, connection: Connection) -> None:
-        if connection.socket is not None:
-            self._resume(connection.socket)
-
-    def _resume(self, sock: Socket) -> None:
-        # While nobody read, nobody heard either.
-        sock.heard = self._keepalive.now
-        self._watch(sock)
+        sock = connection.socket
+        if sock is not None:
+            if not self._intake.holds_back(sock):
+                # While nobody read, nobody heard either.
+                sock.heard = self._keepalive.now
+            self._watch(sock)
 
     # --- reading --------------------------------------------------------------------------------
 
     def read(self, sock: Socket) -> None:
-        try:
-            data = read(sock.fd, INFLATING_READ_SIZE if sock.bits else READ_SIZE)
-        except BlockingIOError:
+        if sock.is_greedy:
+            self._read_greedy(sock)
             return
+        size = self._first_read if sock.decoder is None else self._intake.size(sock)
+        if self._read(sock, size) and self._intake.note(sock, size, is_full=True):
+            self._watch(sock)
+
+    def _read_early(self, sock: Socket) -> None:
+        """Take what came with the handshake, as far as the client may be read now."""
+        early = self._early
+        while sock in early and sock.stage < FINISHING and self._is_reading(sock):
+            data, size = early.pop(sock), self._intake.size(sock)
+            if len(data) > size:
+                early[sock] = data[size:]
+            self._receive(sock, data[:size])
+
+    def _read_greedy(self, sock: Socket) -> None:
+        """Read a client that has much to say, if it is its turn."""
+        intake = self._intake
+        waits = not intake.admit(sock)
+        if not waits:
+            began = time.monotonic()
+            size = READ_SIZE if sock.stage >= FINISHING else intake.size(sock)
+            is_full = self._read(sock, size)
+            waits = intake.note(sock, size, is_full=is_full, took=time.monotonic() - began)
+        if waits:
+            self._watch(sock)
+
+    def _read(self, sock: Socket, size: int) -> bool:
+        """Read once; return whether there may be more."""
+        try:
+            data = read(sock.fd, size)
+        except BlockingIOError:
+            return False
         except OSError:
             data = b""
         if not data:
             self._vanish(sock)
         elif sock.stage < FINISHING:
-            sock.heard = self._keepalive.now
             self._receive(sock, data)
+        return len(data) == size and sock.stage is not GONE
 
     def _receive(self, sock: Socket, data: bytes) -> None:
         decoder = sock.decoder or (self._inflating if sock.bits else self._spare)
+        before = decoder.buffered if self._is_rated else 0
         events = decoder.receive(data)
         for event in events:
             if type(event) is str or type(event) is bytes:
                 self._receive_message(sock.connection, event)
             else:
                 self._control(sock, event)
+        size = len(data)
+        if events and (size > LARGE or sock.bits):
+            size = max(size, payload(events))
+            self._intake.hand_over(sock.connection, size, time.monotonic())
+        self.received += size
+        if self._is_rated:
+            self._charge(sock, len(data), events, decoder.buffered - before)
+        else:
+            sock.heard = self._keepalive.now
         if decoder.is_idle:
             sock.decoder = None
-        else:
-            self.received += len(data)
-            if decoder is self._spare:
-                sock.decoder = decoder
-                self._spare = Decoder(max_message=self._max_message)
-            elif decoder is self._inflating:
-                sock.decoder = decoder
-                self._inflating = Decoder(max_message=self._max_message, deflates=True)
-        if self._rates is not None:
-            self._throttle(self._rates, sock, len(events), len(data))
+        elif decoder is self._spare:
+            sock.decoder = decoder
+            self._spare = Decoder(max_message=self._max_message)
+        elif decoder is self._inflating:
+            sock.decoder = decoder
+            self._inflating = Decoder(max_message=self._max_message, deflates=True)
 
-    def _throttle(self, rates: Rates, sock: Socket, frames: int, size: int) -> None:
+    def _charge(self, sock: Socket, size: int, events: Sequence[Event], growth: int) -> None:
         """Read a client that sends too much later; TCP slows it down."""
-        if sock.stage is OPEN:
-            now = time.monotonic()
-            until = rates.spend(sock, frames, size, now)
-            if until > now:
-                self.hits[self._rate] += 1
-                self._throttled[sock] = until
-                self._watch(sock)
+        if sock.stage is not OPEN:
+            return
+        spent = self._intake.charge(sock, size, events, growth, time.monotonic())
+        # Of whoever sends as much as it may, more is waiting perhaps than is read in hours, whether
+        # it is still there or not. Only an answer to our ping tells.
+        if spent < 0.5 or any(map(self._is_answer, events)):
+            sock.heard = self._keepalive.now
+        if spent > 1:
+            self.hits[self._rate] += 1
+            self._watch(sock)
+
+    def _is_answer(self, event: Event) -> bool:
+        return type(event) is Pong and self._keepalive.is_answer(event.payload)
 
     def _respond_or_receive(self, connection: Connection, data: str | bytes) -> None:
         """Answer what is configured to be answered here; all else goes its way."""
@@ -278,6 +315,13 @@ class Sockets:
             self._receive_violation(sock, event)
         else:
             assert isinstance(event, Pong)  # An unasked pong means nothing (section 5.5.3).
+
+    def hang_up(self, sock: Socket) -> None:
+        """The client is gone, and with it, if it is not read at present, what it sent."""
+        if self._is_reading(sock):
+            self.read(sock)
+        else:
+            self._vanish(sock)
 
     def _receive_close(self, sock: Socket, close: Close) -> None:
         """The peer closes, or answers our close frame (RFC 6455 section 5.5.1)."""
@@ -342,7 +386,10 @@ class Sockets:
         self._release(sock)
 
     def flush(self) -> None:
-        """Write what the turn produced: one call per socket."""
+        """Write what the turn produced: one call per socket. And let those be read who waited."""
+        if self._intake.has_any:
+            for sock in self._intake.end_turn(time.monotonic()):
+                self._watch(sock)
         dirty, self._dirty = self._dirty, []
         for sock in dirty:
             data = sock.outbound
@@ -409,6 +456,8 @@ class Sockets:
         if sock in self._blocked:
             events |= WRITABLE
         self._poller.change(sock.fd, events)
+        if sock in self._early:
+            self._read_early(sock)
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -424,8 +473,8 @@ class Sockets:
 
     def _is_reading(self, sock: Socket) -> bool:
         if sock.stage >= FINISHING:
-            return True
-        return not sock.connection.is_paused and sock not in self._throttled
+            return not self._intake.is_waiting(sock)
+        return not (sock.connection.is_paused or self._intake.holds_back(sock))
 
     def _set_deadline(self, sock: Socket) -> None:
         self._deadlines.append((self._now + self._close_timeout, sock))
@@ -446,16 +495,15 @@ class Sockets:
             # Else the number is of somebody who is gone, or has been given to somebody else.
             if isinstance(target, Socket) and target.due == self._keepalive.now:
                 self._look_after(target)
-        for sock in [sock for sock, until in self._throttled.items() if until <= now]:
-            del self._throttled[sock]
-            self._resume(sock)
+        for sock in self._intake.due(now):
+            self._watch(sock)
 
     def _look_after(self, sock: Socket) -> None:
         """Ping a client that is silent; give up on one that does not answer."""
         if sock.stage is not OPEN:
             return  # It has a deadline.
         is_silent, due = self._keepalive.judge(sock.heard)
-        if not self._is_reading(sock):
+        if sock.connection.is_paused or self._intake.is_waiting(sock):
             # Its answer would not be read. Its proxies shall see a sign of life all the same.
             is_silent, due = True, self._keepalive.first_look()
         if due == DEAD:
@@ -464,7 +512,7 @@ class Sockets:
             self._release(sock)
             return
         if is_silent:
-            self._write(sock, PING)
+            self._write(sock, encode_ping(self._keepalive.question()) if self._is_rated else PING)
         sock.due = due
         self._keepalive.put(sock.fd, due)
 
@@ -503,9 +551,8 @@ class Sockets:
         self._ending.pop(sock, None)
         sock.outbound = sock.decoder = None
         self._blocked.pop(sock, None)
-        self._throttled.pop(sock, None)
-        if self._rates is not None:
-            self._rates.forget(sock)
+        self._intake.forget(sock)
+        self._early.pop(sock, None)
         self._poller.forget(sock.fd)
         os.close(sock.fd)
         self._on_left(sock.guest)

@@ -25,6 +25,10 @@ __all__ = ["ControlSocket", "NoServer", "ask", "socket_path"]
 MAX_LINE = 256 * 1024  # bytes
 
 
+# What is left to do for who asked for a stop, when it is done: one line over a Unix socket.
+LAST_ANSWER = 1.0  # seconds
+
+
 class NoServer(Exception):
     """No server of this user answers for that port."""
 
@@ -61,6 +65,7 @@ class ControlSocket:
         self._path = socket_path(port)
         self._answer = answer
         self._server: asyncio.Server | None = None
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         # The port is bound by now, so what is left here is of a server that is gone.
@@ -70,12 +75,20 @@ class ControlSocket:
         )
         self._path.chmod(0o600)
 
+    async def finish(self) -> None:
+        """Return when all who have asked have their answers, or have waited long enough."""
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=LAST_ANSWER)
+
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
         try:
             if _peer_uid(writer) in (os.getuid(), 0):
                 request = json.loads(await reader.readline())
@@ -85,6 +98,7 @@ class ControlSocket:
         except (ValueError, OSError):
             pass  # Not one of our commands, or it did not wait for its answer.
         finally:
+            self._answering.discard(task)
             writer.close()
 
 

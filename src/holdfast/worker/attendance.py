@@ -14,11 +14,11 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import About
 from holdfast.hosts.mounts import Mounts, path_below
 from holdfast.wire import messages as wire
 from holdfast.worker.attendant import Attendant
-from holdfast.worker.dialogue import Dialogue
-from holdfast.worker.endpoint import EXTENSION, Endpoint
+from holdfast.worker.endpoint import Endpoint
 from holdfast.worker.stream_link import Nowhere
 
 if TYPE_CHECKING:
@@ -110,56 +110,50 @@ class Attendance:
         giver: SocketGiver,
     ) -> None:
         """Begin an endpoint for a handshake; return when that is answered."""
-        host = self.host
-        serial = host.new_serial()
-        endpoint = Endpoint.of_request(scope)
-        own_scope = endpoint.scope(host.connection_id(serial), 0, {})
-        dialogue = Dialogue(serial, own_scope["extensions"][EXTENSION], b"", host.attachment_limit)
-        closes = self._is_stopping or mounted.mount.closes(path_below(scope))
-        attendant = Attendant(self, dialogue, endpoint, closes=closes)
-        handshake = attendant.shake_hands(request.url.href, send, giver)
-        mounted.dress(own_scope)
+        url = request.url.href
+        attendant = Attendant(
+            self,
+            Endpoint.of_request(scope),
+            About(url, None, frozenset()),
+            serial=self.host.new_serial(),
+            closes=self._is_stopping or mounted.mount.closes(path_below(scope)),
+        )
+        handshake = attendant.shake_hands(send, giver)
         # In this request's context: what its server keeps there may be wanted.
-        self._begin(attendant, mounted, own_scope, copy_context())
+        self._begin(attendant, mounted, copy_context())
         await handshake.answered(receive)
 
     def _resume(self, delivery: wire.DeliverResume) -> None:
         """Begin an endpoint again."""
-        host, serial = self.host, delivery.connection
         endpoint = Endpoint.decode(delivery.endpoint)
-        data = host.decode(delivery.attachment) if delivery.attachment else {}
-        scope = endpoint.scope(host.connection_id(serial), delivery.resumed, data)
-        dialogue = Dialogue(
-            serial,
-            scope["extensions"][EXTENSION],
-            delivery.attachment,
-            host.attachment_limit,
-            delivery,
+        place = endpoint.place
+        mounted = self._mounts.find(place)
+        attendant = Attendant(
+            self,
+            endpoint,
+            self.host.about(delivery.about),
+            serial=delivery.connection,
+            attachment=delivery.attachment,
+            closes=self._is_stopping
+            or (mounted is not None and mounted.mount.closes(path_below(place))),
+            resume=delivery,
         )
-        mounted = self._mounts.find(scope)
-        closes = self._is_stopping or (
-            mounted is not None and mounted.mount.closes(path_below(scope))
-        )
-        attendant = self.attended[serial] = Attendant(self, dialogue, endpoint, closes=closes)
-        attendant.accepted = host.about(delivery.about).subprotocol
+        self.attended[delivery.connection] = attendant
         if self._is_draining:
-            dialogue.leave()
+            attendant.dialogue.leave()
             self.loop.call_later(BOUNCE, attendant.end, GOING_AWAY)
         elif mounted is None:
             log.error("%r: nothing is mounted there any more, the connection closes", endpoint.path)
             attendant.end(GOING_AWAY)
         else:
-            mounted.dress(scope)
             assert self._context is not None  # The application is loaded.
-            self._begin(attendant, mounted, scope, self._context.copy())
+            self._begin(attendant, mounted, self._context.copy())
 
-    def _begin(
-        self, attendant: Attendant, mounted: Mounted, scope: Scope, context: Context
-    ) -> None:
-        outside = self.host.new_outbox()
-        outside.seal(self.host.leaving)
-        context.run(current_outbox.set, outside)
-        task = self.loop.create_task(attendant.run(mounted.app, scope), context=context)
+    def _begin(self, attendant: Attendant, mounted: Mounted, context: Context) -> None:
+        mounted.dress(attendant.scope)
+        # What the endpoint posts on channels leaves with what it sends.
+        context.run(current_outbox.set, attendant.outbox)
+        task = self.loop.create_task(attendant.run(mounted.app), context=context)
         attendant.task = task
         # The loop itself keeps only weak references to tasks.
         self._tasks[task] = attendant

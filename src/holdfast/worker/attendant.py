@@ -15,21 +15,22 @@ from holdfast.core.headers import Headers
 from holdfast.core.ports import About
 from holdfast.core.request_events import Upgrade
 from holdfast.hosts.asgi import HandoverUnavailable
-from holdfast.worker.dialogue import Accept, Answer, ClientDisconnected, Reopened, Stage
+from holdfast.wire import messages as wire
+from holdfast.worker.dialogue import Accept, Answer, ClientDisconnected, Dialogue, Reopened, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
     from holdfast.hosts.asgi import SocketGiver
     from holdfast.hosts.exchange import Receive, Scope, Send
-    from holdfast.wire import messages as wire
     from holdfast.worker.attendance import Attendance
-    from holdfast.worker.dialogue import Dialogue
     from holdfast.worker.endpoint import Endpoint
 
 __all__ = ["Attendant", "Handshake"]
 
 log = logging.getLogger("holdfast.worker")
+
+PUBLICATIONS = (wire.PublishText, wire.PublishBinary, wire.PublishJson)
 
 # RFC 6455 section 7.4.1, and the IANA registry.
 NORMAL = 1000
@@ -45,18 +46,36 @@ class Attendant:
     """One of them.
 
     Args:
-        closes: its connection closes when the worker goes.
+        about: the connection, as far as it is known.
+        closes: it closes when the worker goes.
+        resume: why the endpoint begins, unless it is for the first time.
     """
 
     def __init__(
-        self, attendance: Attendance, dialogue: Dialogue, endpoint: Endpoint, *, closes: bool
+        self,
+        attendance: Attendance,
+        endpoint: Endpoint,
+        about: About,
+        *,
+        serial: int,
+        attachment: bytes = b"",
+        closes: bool,
+        resume: wire.DeliverResume | None = None,
     ) -> None:
-        self.dialogue = dialogue
+        host = attendance.host
         self.endpoint = endpoint
         self.closes = closes
+        self.outbox = host.new_outbox()
+        """Where what the endpoint asks for beside ASGI goes: it leaves with what it sends."""
+        self.outbox.seal(_Asked(self))
+        data = host.decode(attachment) if attachment else {}
+        self.connection = Connection(self.outbox, serial, about, attachment, closed=False)
+        self.connection.data = data
+        resumed = 0 if resume is None else resume.resumed
+        extension = {"connection": self.connection, "resumed": resumed, "data": data}
+        self.dialogue = Dialogue(serial, extension, attachment, host.attachment_limit, resume)
+        self.scope: Scope = endpoint.scope(extension)
         self.task: asyncio.Task[None] | None = None
-        self.accepted: str | None = None
-        """The subprotocol, of one that was begun again."""
         self._attendance = attendance
         self._loop = attendance.loop
         self.handshake: Handshake | None = None
@@ -72,16 +91,16 @@ class Attendant:
     def __repr__(self) -> str:
         return f"<Attendant {self.endpoint.path!r} {self.dialogue!r}>"
 
-    def shake_hands(self, url: str, send: Send, giver: SocketGiver) -> Handshake:
+    def shake_hands(self, send: Send, giver: SocketGiver) -> Handshake:
         """Begin with a handshake."""
-        self.handshake = Handshake(self._attendance, self, url, send, giver)
+        self.handshake = Handshake(self._attendance, self, send, giver)
         return self.handshake
 
-    async def run(self, app: Callable[..., Awaitable[object]], scope: Scope) -> None:
+    async def run(self, app: Callable[..., Awaitable[object]]) -> None:
         """Run the endpoint, to its end."""
         error: BaseException | None = None
         try:
-            await app(scope, self.receive, self.send)
+            await app(self.scope, self.receive, self.send)
         except ClientDisconnected:
             pass  # As uvicorn: an endpoint may find out by sending, and need not care.
         except GeneratorExit:
@@ -152,13 +171,23 @@ class Attendant:
 
     async def _go_on(self, sent: Accept | Reopened | Answer) -> None:
         if isinstance(sent, Reopened):
-            if sent.subprotocol != self.accepted:
-                path = self.endpoint.path
-                self._attendance.note_strange(path, self.accepted, sent.subprotocol)
+            agreed = self.connection.subprotocol
+            if sent.subprotocol != agreed:
+                self._attendance.note_strange(self.endpoint.path, agreed, sent.subprotocol)
             self._timer = self._loop.call_later(SETTLED, self._settle)
+            # Another task of the endpoint may wait for a message since before it accepted.
+            self._wake()
         else:
             assert self.handshake is not None  # Only the first begin has one to answer.
             await self.handshake.go_on(sent)
+
+    def ask(self, action: wire.Action) -> None:
+        """Take what the endpoint asks for beside ASGI."""
+        if self.dialogue.ask(action):
+            self._attendance.note(self)
+        elif isinstance(action, PUBLICATIONS):
+            # It has nothing to do with the connection, which is at an end here.
+            self._attendance.host.leaving.append(action)
 
     def _settle(self) -> None:
         self.dialogue.settle()
@@ -245,6 +274,17 @@ class Attendant:
         self.end(SERVICE_RESTART)
 
 
+class _Asked(list["wire.Action"]):
+    """Actions outside an event: those of one endpoint."""
+
+    def __init__(self, attendant: Attendant) -> None:
+        super().__init__()
+        self._attendant = attendant
+
+    def append(self, action: wire.Action) -> None:
+        self._attendant.ask(action)
+
+
 class Handshake:
     """The answer to the request with which an endpoint begins for the first time."""
 
@@ -252,13 +292,11 @@ class Handshake:
         self,
         attendance: Attendance,
         attendant: Attendant,
-        url: str,
         send: Send,
         giver: SocketGiver,
     ) -> None:
         self._attendance = attendance
         self._attendant = attendant
-        self._url = url
         self._send = send
         self._giver = giver
         self._is_giving = False
@@ -304,11 +342,14 @@ class Handshake:
         dialogue, endpoint = attendant.dialogue, attendant.endpoint
         outbox = attendance.host.new_outbox()
         outbox.actions += accept.actions
-        about = About(self._url, accept.subprotocol, frozenset())
-        connection = Connection(outbox, dialogue.serial, about, b"", closed=False)
-        headers = Headers.from_raw(accept.headers)
+        connection = attendant.connection
+        connection.about = About(connection.url, accept.subprotocol, connection.channels)
         upgrade = Upgrade(
-            connection, accept.subprotocol, headers, endpoint.encode(), attendant.closes
+            connection,
+            accept.subprotocol,
+            Headers.from_raw(accept.headers),
+            endpoint.encode(),
+            attendant.closes,
         )
         # Before it is given: the first message may come at once.
         attendance.attended[dialogue.serial] = attendant
@@ -324,7 +365,6 @@ class Handshake:
             attendant.lose()
             raise ClientDisconnected("the client got a 503") from error
         dialogue.opened()
-        attendant.accepted = accept.subprotocol
         self._set_answered()
         attendance.note_opened(attendant)
 

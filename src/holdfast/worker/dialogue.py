@@ -16,7 +16,7 @@ Rules:
    acknowledged, together with all that the endpoint has asked for since: a worker that is lost
    before has it delivered again elsewhere.
 2. What the endpoint sends leaves with the next `take`, whether it has asked for the next message by
-   then or not.
+   then or not; in its handshake, with the socket.
 3. `data` is committed with each acknowledgement, and by itself if there is nothing to acknowledge.
 4. An endpoint that was begun again is told `websocket.connect` and accepts, like the first one. Its
    client notices nothing of that. Its begin is acknowledged when it asks for a message.
@@ -264,6 +264,8 @@ class Dialogue:
 
     def take(self) -> list[Leaving]:
         """Return what has to leave now."""
+        if not self._is_opened and not self._is_ended:
+            return []
         self._out_actions()
         out, self._out = self._out, []
         return [] if self._is_lost else out
@@ -320,6 +322,16 @@ class Dialogue:
         if say is None:
             raise RuntimeError(f"expected ASGI message {EXPECTED[self.stage]}, but got {kind!r}")
         return say(self, message)
+
+    def ask(self, action: wire.Action) -> bool:
+        """Take what the endpoint asks for beside ASGI, in its order with what it sends.
+
+        Returns False if it says nothing to its connection any more: nothing was taken then.
+        """
+        if self._is_leaving or self._is_ended or self._is_lost:
+            return False
+        self._actions.append(action)
+        return True
 
     def _accept(self, message: Message) -> Sent:
         subprotocol = message.get("subprotocol") or None

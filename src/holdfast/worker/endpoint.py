@@ -64,16 +64,19 @@ class Endpoint(NamedTuple):
         """Undo `encode`."""
         return cls(*decode_plain(encoded))
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """As much of the scope as tells whose it is."""
+        return {"path": self.path, "root_path": self.root_path}
+
     def encode(self) -> bytes:
         return encode_plain(list(self))
 
-    def scope(self, id: str, resumed: int, data: Any) -> dict[str, Any]:
+    def scope(self, extension: dict[str, Any]) -> dict[str, Any]:
         """Return a new ASGI scope, to which a mount adds its part.
 
         Args:
-            id: of the connection.
-            resumed: how often it was begun again.
-            data: that of the connection.
+            extension: what holdfast tells the endpoint beside what ASGI says.
         """
         scope = {
             "type": "websocket",
@@ -88,10 +91,7 @@ class Endpoint(NamedTuple):
             # Lists of lists is what they have become on their way.
             "headers": [(name, value) for name, value in self.headers],
             "subprotocols": list(self.subprotocols),
-            "extensions": {
-                "websocket.http.response": {},
-                EXTENSION: {"id": id, "resumed": resumed, "data": data},
-            },
+            "extensions": {"websocket.http.response": {}, EXTENSION: extension},
         }
         if self.raw_path is not None:
             scope["raw_path"] = self.raw_path

@@ -62,7 +62,7 @@ async def scope(ws: WebSocket) -> None:
         await ws.receive_text()
         shown = {key: ws.scope[key] for key in ("path", "raw_path", "root_path", "headers")}
         shown |= {key: ws.scope[key] for key in ("query_string", "subprotocols", "client")}
-        await ws.send_text(f"{shown!r} {about(ws)['id']} {ws.state.version}"[:-1])
+        await ws.send_text(f"{shown!r} {about(ws)['connection'].id}")
 
 
 async def slow(ws: WebSocket) -> None:

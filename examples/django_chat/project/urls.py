@@ -1,0 +1,4 @@
+from chat.views import page
+from django.urls import path
+
+urlpatterns = [path("", page)]
