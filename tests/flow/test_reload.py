@@ -102,7 +102,6 @@ def test_request_that_runs_during_a_reload_is_answered(story: Story) -> None:
     assert answers == [b"slow but sure"] * 8
 
 
-@pytest.mark.timeout(180)
 def test_connection_that_is_kept_alive_gets_its_next_answer_over_a_reload(story: Story) -> None:
     client = http.client.HTTPConnection("127.0.0.1", story.server.port, timeout=10)
     client.connect()
@@ -133,6 +132,7 @@ def test_stop_does_not_wait_for_connections_that_are_kept_alive(story: Story) ->
         assert time.monotonic() - began < 4
 
 
+@pytest.mark.timeout(180)
 def test_fifty_reloads_leak_no_descriptor_and_no_process(story: Story) -> None:
     def descriptors() -> tuple[int, int]:
         status = story.server.status()

@@ -44,8 +44,13 @@ class Staff:
         return {worker["pid"]: worker["state"] for worker in self.server.status()["workers"]}
 
     def wait_for_states(self, *states: str) -> dict[int, str]:
-        wait_for(lambda: sorted(self.workers().values()) == sorted(states), f"workers {states}")
-        return self.workers()
+        def found() -> dict[int, str] | None:
+            workers = self.workers()
+            return workers if sorted(workers.values()) == sorted(states) else None
+
+        # Not asked once more: they may have gone to sleep again.
+        workers: dict[int, str] = wait_for(found, f"workers {states}")
+        return workers
 
     def get(self, path: str = "/") -> int:
         with urllib.request.urlopen(self.server.url + path, timeout=20) as response:
