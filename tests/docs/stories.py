@@ -12,6 +12,8 @@ import os
 import re
 import shlex
 import signal
+import subprocess
+import sys
 import urllib.request
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +24,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.frames import Close
 from websockets.sync.client import connect
 
-from tests.flow.server import Server, wait_for
+from tests.flow.server import Server, free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -517,3 +519,103 @@ def served_by_holdfast_too(stage: Stage) -> None:
     with stage.connect("/?name=Ann") as ann:
         ann.send("hello")
         assert receive(ann) == ["Ann: hello"]
+
+
+# --- how endpoints go on ------------------------------------------------------------------------
+
+RESUME = "docs/how-to/resume.md"
+
+
+@story(RESUME, "plain")
+def plain(stage: Stage) -> None:
+    with stage.connect("/ws") as ann:
+        ann.send("a")
+        assert receive(ann) == ["a, message 1"]
+        stage.reload(stage.page.code("plain"))
+        ann.send("b")
+        assert receive(ann) == ["b, message 1"]
+
+
+@story(RESUME, "kept")
+def kept(stage: Stage) -> None:
+    with stage.connect("/ws?name=Ann") as ann:
+        assert receive(ann) == ["Welcome, Ann."]
+        for number in range(1, 4):
+            ann.send("a")
+            assert receive(ann) == [f"a, message {number}"]
+            if number == 1:
+                stage.reload(stage.page.code("kept"))
+            elif number == 2:
+                stage.server.kill_worker()
+                stage.server.kill_worker()
+
+
+@story(RESUME, "both")
+def both(stage: Stage) -> None:
+    with stage.connect("/ws?name=Ann") as ann:
+        ann.send("a")
+        assert receive(ann) == ["a, Ann"]
+        stage.reload(stage.page.code("both"))
+        ann.send("b")
+        assert receive(ann) == ["b, Ann"]
+        assert "left" not in stage.server.log()
+    wait_for(lambda: "Ann left" in stage.server.log(), "the endpoint knows that its client left")
+
+
+@story(RESUME, "close")
+def close(stage: Stage) -> None:
+    with stage.connect("/game") as ann, stage.connect("/chat") as bob:
+        stage.reload(stage.page.code("close"))
+        with pytest.raises(ConnectionClosedError) as closed:
+            ann.recv(TIMEOUT)
+        assert closed.value.rcvd == Close(1012, "")
+        bob.send("b")
+        assert receive(bob) == ["b"]
+
+
+# --- how to serve FastAPI -----------------------------------------------------------------------
+
+FASTAPI = "docs/how-to/fastapi.md"
+
+
+@story(FASTAPI, "counting")
+def counting(stage: Stage) -> None:
+    with stage.connect("/ws") as ann:
+        for number in (1, 2):
+            ann.send("a")
+            assert receive(ann) == [f"{number}: a"]
+            stage.reload(stage.page.code("counting"))
+
+
+@story(FASTAPI, "beside")
+def beside(stage: Stage) -> None:
+    assert stage.request("GET", "/").read() == b"<h1>Items</h1>"
+    assert json.loads(stage.request("GET", "/api/items/1").read()) == {"number": 1}
+    assert stage.request("GET", "/nothing").status == 404
+    with stage.connect("/ws") as ann:
+        ann.send("a")
+        assert receive(ann) == ["a"]
+
+
+@story(FASTAPI, "portable")
+def portable(stage: Stage) -> None:
+    with stage.connect("/ws") as ann:
+        assert receive(ann) == ["welcome"]
+        stage.reload(stage.page.code("portable"))
+        ann.send("a")
+        assert receive(ann) == ["a"]
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "chat:app", "--port", str(port)]
+    with subprocess.Popen(command, cwd=stage.directory, stderr=subprocess.DEVNULL) as uvicorn:
+        try:
+            wait_for(lambda: _greeted(port), "uvicorn serves it too")
+        finally:
+            uvicorn.terminate()
+
+
+def _greeted(port: int) -> bool:
+    try:
+        with connect(f"ws://127.0.0.1:{port}/ws") as client:
+            return bool(client.recv(TIMEOUT) == "welcome")
+    except OSError:
+        return False
