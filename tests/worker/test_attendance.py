@@ -273,6 +273,19 @@ def test_if_the_keeper_refuses_the_connection_the_endpoint_is_told() -> None:
     play(story)
 
 
+def test_an_endpoint_that_is_cancelled_before_its_first_step_keeps_nobody_waiting() -> None:
+    async def story() -> None:
+        stage = Stage(echo)
+        handshake = asyncio.create_task(stage.connect())
+        await asyncio.sleep(0)
+        for attendant in stage.attendance._tasks.values():
+            attendant.cancel("the test wants it")
+        await handshake
+        assert stage.attendance.is_idle
+
+    play(story)
+
+
 def test_a_request_that_is_given_up_cancels_its_endpoint() -> None:
     ended: list[str] = []
 

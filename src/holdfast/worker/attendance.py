@@ -90,8 +90,8 @@ class Attendance:
         self._size = 0
         self._is_draining = self._is_stopping = False
         self._changed = asyncio.Event()
-        # Endpoints whose second `accept` was not like the first: told once each.
-        self._strange: set[str] = set()
+        # Whether the log has it that an endpoint's second `accept` was not like the first.
+        self._is_strangeness_known = False
 
     def open(self, mounts: Mounts) -> None:
         """Endpoints of these mounts may begin; to be called once, in the application's context."""
@@ -164,6 +164,8 @@ class Attendance:
         if not attendant.dialogue.is_ended:
             # Cancelled before its first step, or once too often.
             attendant.end(INTERNAL_ERROR)
+        if attendant.handshake is not None:
+            attendant.handshake.give_up()
         self._changed.set()
 
     # --- what the keeper says -------------------------------------------------------------------
@@ -244,9 +246,9 @@ class Attendance:
         link.flush()
 
     def note_strange(self, path: str, first: str | None, second: str | None) -> None:
-        """An endpoint that was begun again accepted with another subprotocol."""
-        if path not in self._strange:
-            self._strange.add(path)
+        """An endpoint that was begun again accepted with another subprotocol: say so, once."""
+        if not self._is_strangeness_known:
+            self._is_strangeness_known = True
             log.warning(
                 "the endpoint of %r, begun again, accepted the subprotocol %r; its client has "
                 "agreed on %r, and that stays",

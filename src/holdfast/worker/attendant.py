@@ -336,6 +336,10 @@ class Handshake:
                 await self._respond(500, b"Internal Server Error")
             self._set_answered()
 
+    def give_up(self) -> None:
+        """Nobody is there who could answer."""
+        self._set_answered()
+
     async def _give(self, accept: Accept) -> None:
         """Have the keeper take the socket."""
         attendance, attendant = self._attendance, self._attendant
