@@ -69,6 +69,7 @@ PURE_FILES = {
     "keeper/dispatcher.py",
     "keeper/endpoint.py",
     "keeper/exchange.py",
+    "keeper/intake.py",
     "keeper/keepalive.py",
     "keeper/ledger.py",
     "keeper/mailbox.py",

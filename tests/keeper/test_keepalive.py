@@ -97,3 +97,27 @@ def test_who_speaks_often_enough_lives_and_who_does_not_is_found_out_in_time(
                 return
             assert due > now
             wheel.put(fd, due)
+
+
+# -- where only an answer counts
+
+
+def test_the_answer_to_a_question_is_one() -> None:
+    wheel = keepalive()
+    turn(wheel, 300)
+    question = wheel.question()
+    assert wheel.is_answer(question)
+    turn(wheel, 15)
+    assert wheel.is_answer(question)
+
+
+def test_the_answer_to_a_question_of_long_ago_is_none() -> None:
+    wheel = keepalive()
+    question = wheel.question()
+    turn(wheel, 16)
+    assert not wheel.is_answer(question)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0", b"\0\0\0\7", b"\0\0\0\0\0"])
+def test_what_nobody_asked_is_no_answer(payload: bytes) -> None:
+    assert not keepalive().is_answer(payload)

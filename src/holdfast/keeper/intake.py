@@ -8,8 +8,7 @@ Nobody's bytes are refused, and nobody waits for a client who has much to say:
    What a read has brought cannot be put back: no limit stops it.
 2. A client that has more to say than one read takes is *greedy*. All that are greedy share a few
    milliseconds of each turn, one after the other.
-3. They are not read at all while so much is on its way to the workers that what others say, and
-   what they are answered, would have to wait behind it.
+3. They are not read at all while workers have so much in hand that others wait behind it.
 4. A client that is over its rate is read when it is under it again.
 """
 
@@ -18,6 +17,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from holdfast.framing.frames import Ping, Pong
 from holdfast.keeper.rates import Rates
 
 if TYPE_CHECKING:
@@ -34,11 +34,12 @@ __all__ = ["IN_HAND", "LATEST", "READ_SIZE", "SHARE", "Intake"]
 # all others.
 READ_SIZE = 64 * 1024
 
-# What a read takes of a client that is not in the middle of a large message. 64 KiB of the smallest
-# frames are 10,922.
-FIRST_READ_SIZE = 16 * 1024
+# What a read takes of a client that is greedy, and not in the middle of a large message: 64 KiB of
+# the smallest frames are 10,922.
+GREEDY_READ_SIZE = 16 * 1024
 
-# The same where the number of messages per second is limited: some 80 of the smallest.
+# What a read takes of anybody where the number of messages per second is limited: some 80 of the
+# smallest.
 RATED_READ_SIZE = 512
 
 # Always so little where messages may be compressed: 1,000 bytes may be 1 MiB.
@@ -50,17 +51,22 @@ SHARE = 0.002
 # How many of those who were put off are looked at in each turn.
 AT_ONCE = 16
 
-# Bytes that workers may have in hand before the greedy wait: some 10 ms for the links.
+# Bytes that workers may have in hand, while others wait, before the greedy do: some 10 ms for the
+# links.
 IN_HAND = 1024 * 1024
 
 # What was not acknowledged after so many seconds has arrived all the same, at a listener that takes
-# its time. So those who are greedy get 20 MiB per second at least.
+# its time.
 LATEST = 0.05
+
+# Who is answered within so many seconds has not had to wait.
+SOON = 0.005
 
 # Reads of less do not count, each for itself.
 LARGE = 4 * 1024
 
-# The head of a frame takes 6 bytes for the smallest, and up to 14 (RFC 6455 section 5.2).
+# What the head of a frame takes: 6 bytes for the smallest, 14 for the largest, 8 for those in
+# between (RFC 6455 section 5.2).
 HEAD_SIZE = 8
 
 
@@ -72,7 +78,7 @@ class Intake:
         self._rates = rates if rates else None
         self.is_rated = bool(rates)
         """True if there is a limit to what a client may send per second."""
-        self.first_read = RATED_READ_SIZE if limits.max_message_rate else FIRST_READ_SIZE
+        self.first_read = RATED_READ_SIZE if limits.max_message_rate else READ_SIZE
         """How much to read of a client that is between messages, and not greedy."""
         # Those that sent too much, and when they are read again.
         self._throttled: dict[Socket, float] = {}
@@ -82,6 +88,10 @@ class Intake:
         # What workers have in hand, by whom it is from, since when; and all together.
         self._holders: dict[Connection, tuple[int, float]] = {}
         self._in_hand = 0
+        # One who has said little while that was too much, and since when it is not answered.
+        self._sample: tuple[Connection, float] | None = None
+        # Until then it is taken for granted that others would have to wait.
+        self._busy_until = 0.0
 
     def holds_back(self, sock: Socket) -> bool:
         """True while this client is not to be read."""
@@ -91,9 +101,9 @@ class Intake:
         """True while it is not to be read for the sake of others."""
         return sock in self._put_off
 
-    def admit(self, sock: Socket) -> bool:
+    def admit(self, sock: Socket, now: float) -> bool:
         """Tell whether a greedy client may be read now. If not, it is in the row for later."""
-        if self._share > 0 and self._in_hand <= IN_HAND:
+        if self._share > 0 and not self._is_busy(now):
             return True
         self._put_off[sock] = None
         return False
@@ -104,12 +114,11 @@ class Intake:
         Of a large message, a few times what there is of it: so it takes few steps, and not much is
         read behind one that is small.
         """
-        decoder = sock.decoder
         if sock.bits:
             return min(self.first_read, INFLATING_READ_SIZE)
-        if decoder is None:
-            return self.first_read
-        return min(READ_SIZE, self.first_read + 4 * decoder.buffered)
+        first = min(self.first_read, GREEDY_READ_SIZE) if sock.is_greedy else self.first_read
+        decoder = sock.decoder
+        return first if decoder is None else min(READ_SIZE, first + 4 * decoder.buffered)
 
     def note(self, sock: Socket, size: int, *, is_full: bool, took: float = 0.0) -> bool:
         """Note that a read of at most `size` bytes has ended; return whether the next waits.
@@ -137,12 +146,27 @@ class Intake:
             self._holders[connection] = (before + size, now)
             self._in_hand += size
 
+    @property
+    def is_full(self) -> bool:
+        """True while workers have so much in hand that others might wait behind it."""
+        return self._in_hand > IN_HAND
+
+    def note_small(self, connection: Connection, now: float) -> None:
+        """A worker is getting little of this client, with much in front of it.
+
+        Where nobody else says anything, or is answered at once, the greedy need not wait.
+        """
+        if self._sample is None and connection.mailbox.count == 1:
+            self._sample = connection, now
+
     def end_turn(self, now: float) -> Sequence[Socket]:
         """Return those who were put off and may be read now."""
         self._share = SHARE
         if self._holders:
             self._forget_what_arrived(now)
-        if not self._put_off or self._in_hand > IN_HAND:
+        if self._sample is not None:
+            self._judge(*self._sample, now)
+        if not self._put_off or self._is_busy(now):
             return ()
         released = list(islice(self._put_off, AT_ONCE))
         for sock in released:
@@ -153,6 +177,18 @@ class Intake:
     def has_any(self) -> bool:
         """True if `end_turn` has anything to do."""
         return bool(self._holders or self._put_off or self._share < SHARE)
+
+    def _is_busy(self, now: float) -> bool:
+        return self.is_full and (self._sample is not None or now < self._busy_until)
+
+    def _judge(self, connection: Connection, since: float, now: float) -> None:
+        """See whether one who said little was answered, and how soon."""
+        if now - since > LATEST:
+            self._sample = None  # Its listener takes its time.
+        elif not connection.mailbox.count:
+            self._sample = None
+            if now - since > SOON:
+                self._busy_until = now + LATEST
 
     def _forget_what_arrived(self, now: float) -> None:
         holders = self._holders
@@ -206,11 +242,13 @@ class Intake:
 
 
 def payload(events: Sequence[Event]) -> int:
-    """Return how many bytes of payload these events were, control frames apart."""
+    """Return how many bytes of payload these events were."""
     return sum(map(_payload, events))
 
 
 def _payload(event: Event) -> int:
     if type(event) is str:
         return len(event) if event.isascii() else len(event.encode())
-    return len(event) if type(event) is bytes else 0
+    if type(event) is bytes:
+        return len(event)
+    return len(event.payload) if isinstance(event, Ping | Pong) else 0

@@ -231,9 +231,9 @@ class Sockets:
     def _read_greedy(self, sock: Socket) -> None:
         """Read a client that has much to say, if it is its turn."""
         intake = self._intake
-        waits = not intake.admit(sock)
+        began = time.monotonic()
+        waits = not intake.admit(sock, began)
         if not waits:
-            began = time.monotonic()
             size = READ_SIZE if sock.stage >= FINISHING else intake.size(sock)
             is_full = self._read(sock, size)
             waits = intake.note(sock, size, is_full=is_full, took=time.monotonic() - began)
@@ -267,6 +267,8 @@ class Sockets:
         if events and (size > LARGE or sock.bits):
             size = max(size, payload(events))
             self._intake.hand_over(sock.connection, size, time.monotonic())
+        elif events and self._intake.is_full:
+            self._intake.note_small(sock.connection, time.monotonic())
         self.received += size
         if self._is_rated:
             self._charge(sock, len(data), events, decoder.buffered - before)
