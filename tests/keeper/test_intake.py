@@ -89,6 +89,13 @@ def test_what_may_be_compressed_is_read_in_small_pieces_whatever_there_is_of_it(
 # -- who is greedy
 
 
+def test_a_new_one_is_greedy_until_it_has_been_read() -> None:
+    intake, sock = unrated(), Socket(7, Connection(7, b"", None), cast("Any", None), "")
+    assert sock.is_greedy
+    intake.note(sock, READ_SIZE, is_full=False)
+    assert not sock.is_greedy
+
+
 def test_who_had_more_to_say_than_one_read_takes_is_greedy_until_it_has_not() -> None:
     intake, sock = unrated(), client()
     intake.note(sock, READ_SIZE, is_full=True)

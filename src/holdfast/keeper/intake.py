@@ -6,8 +6,8 @@ Nobody's bytes are refused, and nobody waits for a client who has much to say:
 
 1. A read takes little of a client that is between messages, and more the more there is of one.
    What a read has brought cannot be put back: no limit stops it.
-2. A client that has more to say than one read takes is *greedy*. All that are greedy share a few
-   milliseconds of each turn, one after the other.
+2. A client that has more to say than one read takes is *greedy*, and so is a new one until it has
+   been read. All that are greedy share a millisecond of each turn, one after the other.
 3. They are not read at all while workers have so much in hand that others wait behind it.
 4. A client that is over its rate is read when it is under it again.
 """
@@ -46,7 +46,7 @@ RATED_READ_SIZE = 512
 INFLATING_READ_SIZE = 2 * 1024
 
 # Seconds of each turn for all who are greedy. A turn without them takes as long on a busy server.
-SHARE = 0.002
+SHARE = 0.001
 
 # How many of those who were put off are looked at in each turn.
 AT_ONCE = 16

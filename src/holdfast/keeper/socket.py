@@ -63,8 +63,9 @@ class Socket:
         # What `keeper/admission.py` wants back.
         self.guest = guest
         self.stage: Stage = OPEN
-        # It had more to say last time than one read takes; `keeper/intake.py` is about that.
-        self.is_greedy = False
+        # It had more to say last time than one read takes; `keeper/intake.py` is about that. Of a
+        # new one nobody knows, and many may come at once.
+        self.is_greedy = True
         # Ticks: when the client was heard last, and when to look whether it still is.
         self.heard = self.due = 0
         # Only while a frame or a fragmented message is incomplete.

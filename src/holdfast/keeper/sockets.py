@@ -138,8 +138,6 @@ class Sockets:
         os.set_blocking(fd, False)
         sock = Socket(fd, connection, self, guest)
         sock.bits = bits
-        # Nobody knows beforehand what a compressed message makes of itself.
-        sock.is_greedy = bits > 0
         connection.socket = sock
         self._poller.watch(fd, sock)
         self._write(sock, response)
