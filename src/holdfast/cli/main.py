@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-import logging
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +20,7 @@ from holdfast.cli.http import check_addresses, http_options
 from holdfast.cli.limits import check_origins, limit_options
 from holdfast.cli.options import worker_options
 from holdfast.config import ServerSettings
+from holdfast.links.log import log_to_stderr
 from holdfast.supervisor.control_socket import NoServer, ask
 from holdfast.supervisor.process import bind, serve
 
@@ -179,7 +179,7 @@ def _supervise(settings: ServerSettings, listener: socket.socket) -> int:
 
 
 def _serve(settings: ServerSettings, run: Callable[[ServerSettings, socket.socket], int]) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     try:
         listener = bind(settings.host, settings.port)
     except OSError as error:

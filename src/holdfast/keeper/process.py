@@ -23,6 +23,7 @@ from holdfast.keeper.sockets import TICK
 from holdfast.keeper.switchboard import Switchboard
 from holdfast.links.control import ControlLink
 from holdfast.links.lifeline import die_with, keep_from_children
+from holdfast.links.log import log_to_stderr
 from holdfast.wire import control
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def main() -> None:
     die_with(int(sys.argv[2]))
     settings = from_json(KeeperSettings, sys.argv[1])
     keep_from_children(settings.control_fd)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     # The terminal's Ctrl-C reaches the whole group; when to stop is the supervisor's decision.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -21,6 +21,7 @@ from holdfast.core.events import ShutdownEvent
 from holdfast.core.outbox import current_outbox
 from holdfast.hosts.asgi import HttpSide
 from holdfast.links.lifeline import die_with, keep_from_children
+from holdfast.links.log import log_to_stderr
 from holdfast.wire import control
 from holdfast.worker.ends import InheritedEnds
 from holdfast.worker.host import WorkerHost
@@ -213,7 +214,7 @@ def main() -> None:
     settings = from_json(WorkerSettings, sys.argv[1])
     fds = (settings.control_fd, settings.stream_fd, settings.handover_fd, settings.listen_fd)
     keep_from_children(*(fd for fd in fds if fd >= 0))
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     # Its notes of starting and stopping would read as if the whole server did.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
