@@ -495,6 +495,7 @@ def test_connections_that_are_refused_do_not_fill_the_log(serve: Callable[..., G
     for _ in range(30):
         assert _first_line(guarded) == b"503"
     wait_for(lambda: guarded.hits("max_connections") == 30, "all were counted")
+    wait_for(lambda: "refused" in guarded.server.log(), "it was logged")  # at the next tick
     lines = [line for line in guarded.server.log().splitlines() if "refused" in line]
     assert 0 < len(lines) < 25
     assert "(--max-connections)" in lines[0]

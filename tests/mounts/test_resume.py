@@ -156,7 +156,8 @@ def test_a_message_in_hand_of_a_killed_worker_is_received_again(stay: Stay) -> N
         stay.wait_for_note("begins 0.5")
         stay.kill_workers()
         assert ann.recv(TIMEOUT) == "0.5 v1"
-    assert stay.journal().count("begins 0.5") == 2
+    # The workers die one after the other, so the second may have had it too.
+    assert stay.journal().count("begins 0.5") in {2, 3}
 
 
 def test_what_was_sent_in_the_middle_of_a_message_may_be_sent_again(stay: Stay) -> None:

@@ -28,7 +28,8 @@ __all__ = ["WorkerLink"]
 # Well below 128 KiB, from where malloc maps and unmaps fresh pages for each read.
 READ_SIZE = 64 * 1024
 
-# Answers to many wait behind what is large, so it must not take a turn for each part of it.
+# For a batch that is large. Many answers wait behind it, so it must not take a turn for each part;
+# but what it is about may be to be said to the worker before it says more.
 READS_PER_TURN = 16
 
 SERIAL_BYTES = 8
@@ -159,28 +160,25 @@ class WorkerLink:
             self._handover.close()
 
     def _read(self) -> None:
-        for _ in range(READS_PER_TURN):
-            if not self._read_once():
-                break
-
-    def _read_once(self) -> bool:
-        """Return whether there may be more."""
-        try:
-            data = os.read(self._fd, READ_SIZE)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            self._lose(None)
-            return False
-        try:
-            messages = self._reader.receive(data)
-        except BrokenWire as error:
-            self._lose(str(error))
-            return False
+        messages: list[wire.FromWorker] = []
+        reads = 0
+        while not messages and reads < READS_PER_TURN:
+            try:
+                data = os.read(self._fd, READ_SIZE)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._lose(None)
+                return
+            try:
+                messages = self._reader.receive(data)
+            except BrokenWire as error:
+                self._lose(str(error))
+                return
+            reads += 1
         self._on_messages(self, messages)
-        return len(data) == READ_SIZE and self.is_open
 
     def _write(self) -> None:
         try:

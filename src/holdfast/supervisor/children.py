@@ -31,8 +31,9 @@ __all__ = [
     "start_worker",
 ]
 
-# What the kernel may keep on the way between keeper and worker. It is the most that gets through
-# in one turn of theirs; without leave to have more it gives 416 KiB, and 208 to who does not ask.
+# What the kernel may keep on the way from keeper to worker: the most that gets through in one turn
+# of theirs. Who asks gets 416 KiB at least, who does not 208. Not on the way back: what a worker
+# sends to a client that does not read must not be far ahead of being told so.
 STREAM_BUFFER = 1024 * 1024  # bytes
 
 
@@ -118,8 +119,7 @@ def _join(
 ) -> tuple[socket.socket, socket.socket]:
     """Give the keeper its ends of two new links; return the worker's: stream and handover."""
     keeper_stream, worker_stream = socket.socketpair()
-    for end in (keeper_stream, worker_stream):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER)
+    keeper_stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER)
     keeper_handover, worker_handover = control_pair()
     fds = [keeper_stream.fileno(), keeper_handover.fileno()]
     keeper.link.send(control.AddWorker(worker, generation), fds)

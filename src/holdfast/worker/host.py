@@ -155,6 +155,8 @@ class WorkerHost:
 
     def listen(self, channel: str) -> None:
         self._link.send(wire.Listen(channel))
+        # Before anybody can be told that it listens, and posts something.
+        self._link.flush()
 
     def unlisten(self, channel: str) -> None:
         self._link.send(wire.Unlisten(channel))

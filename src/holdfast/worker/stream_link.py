@@ -30,7 +30,7 @@ INTERNAL_ERROR = 1011  # RFC 6455 section 7.4.1
 # Well below 128 KiB, from where malloc maps and unmaps fresh pages for each read.
 READ_SIZE = 64 * 1024
 
-# Many wait behind a message that is large, so it must not take a turn for each part of it.
+# For a batch that is large: many wait behind it, so it must not take a turn for each part.
 READS_PER_TURN = 16
 
 
@@ -164,30 +164,27 @@ class StreamLink:
             await self._drained
 
     def _read(self) -> None:
-        for _ in range(READS_PER_TURN):
-            if not self._read_once():
-                break
-
-    def _read_once(self) -> bool:
-        """Return whether there may be more."""
-        try:
-            data = os.read(self._fd, READ_SIZE)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            self._lose(f"the link to the keeper broke: {error}")
-            return False
-        if not data:
-            self._lose("the keeper closed the link")
-            return False
-        try:
-            messages = self._reader.receive(data)
-        except BrokenWire as error:
-            self._lose(str(error))
-            return False
+        messages: list[ToWorker] = []
+        reads = 0
+        while not messages and reads < READS_PER_TURN:
+            try:
+                data = os.read(self._fd, READ_SIZE)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._lose(f"the link to the keeper broke: {error}")
+                return
+            if not data:
+                self._lose("the keeper closed the link")
+                return
+            try:
+                messages = self._reader.receive(data)
+            except BrokenWire as error:
+                self._lose(str(error))
+                return
+            reads += 1
         if messages:
             self._on_messages(messages)
-        return len(data) == READ_SIZE and self._is_open
 
     def _write(self) -> None:
         if not self._is_open:
