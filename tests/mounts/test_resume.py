@@ -360,6 +360,29 @@ def test_listeners_and_endpoints_live_side_by_side(stay: Stay) -> None:
             assert response.read() == b"2 2"
 
 
+def test_one_that_takes_over_waits_for_a_client_that_does_not_read(tmp_path: Path) -> None:
+    def pours_no_more(version: str) -> None:
+        before = [0]
+
+        def stands_still() -> bool:
+            before.append(stay.journal().count(f"sent {version}"))
+            return before[-1] == before[-2] > 0
+
+        wait_for(stands_still, "the endpoint waits", TIMEOUT)
+
+    # One that only sends is not interrupted before half of the drain timeout.
+    with start(tmp_path, "--drain-timeout", "1") as server:
+        stay = Stay(server, tmp_path)
+        ann = stay.connect("/pours")
+        pours_no_more("1")
+        stay.reload("2")
+        pours_no_more("2")
+        # It is not a slow consumer that has to be closed: nobody sent it too much.
+        while not str(ann.recv(TIMEOUT)).startswith("v2 "):
+            pass
+        ann.close()
+
+
 def test_a_worker_that_has_done_enough_takes_no_connection_with_it(tmp_path: Path) -> None:
     with start(tmp_path, "--max-events", "50", workers=1) as server:
         stay = Stay(server, tmp_path)

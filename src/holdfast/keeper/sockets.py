@@ -374,6 +374,9 @@ class Sockets:
         if self._blocked[sock] > self._max_outbound:
             self.hits["max_outbound"] += 1
             self._give_up(sock)
+        elif sock.connection.endpoint is not None:
+            # Said before, but perhaps to another worker than the one that has it now.
+            self._on_pressure(sock.connection, True)
 
     def _is_full(self, sock: Socket, size: int) -> bool:
         return self._blocked.get(sock, 0) + size > self._max_outbound and sock in self._blocked

@@ -125,6 +125,14 @@ async def ticks(ws: WebSocket) -> None:
         await asyncio.sleep(0.02)
 
 
+async def pours(ws: WebSocket) -> None:
+    """Send as much as is taken."""
+    await ws.accept()
+    while True:
+        await ws.send_text(f"v{VERSION} " + "x" * 50_000)
+        note(f"sent {VERSION}")
+
+
 async def expires(ws: WebSocket) -> None:
     """Not be willing to go on when begun again."""
     if about(ws)["resumed"]:
@@ -182,7 +190,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[dict[str, str]]:
 
 ENDPOINTS = (
     echo, count, scope, slow, dies, dies_at_begin, leaves, ticks, expires, resists, lingers,
-    keeps_nonsense,
+    keeps_nonsense, pours,
 )  # fmt: skip
 
 api = Starlette(
