@@ -373,14 +373,13 @@ def test_one_that_takes_over_waits_for_a_client_that_does_not_read(tmp_path: Pat
     # One that only sends is not interrupted before half of the drain timeout.
     with start(tmp_path, "--drain-timeout", "1") as server:
         stay = Stay(server, tmp_path)
-        ann = stay.connect("/pours")
-        pours_no_more("1")
-        stay.reload("2")
-        pours_no_more("2")
-        # It is not a slow consumer that has to be closed: nobody sent it too much.
-        while not str(ann.recv(TIMEOUT)).startswith("v2 "):
-            pass
-        ann.close()
+        with stay.connect("/pours") as ann:
+            pours_no_more("1")
+            stay.reload("2")
+            pours_no_more("2")
+            # It is not a slow consumer that has to be closed: nobody sent it too much.
+            while not str(ann.recv(TIMEOUT)).startswith("v2 "):
+                pass
 
 
 def test_a_worker_that_has_done_enough_takes_no_connection_with_it(tmp_path: Path) -> None:
