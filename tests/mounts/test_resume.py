@@ -373,7 +373,7 @@ def test_one_that_takes_over_waits_for_a_client_that_does_not_read(tmp_path: Pat
     # One that only sends is not interrupted before half of the drain timeout.
     with start(tmp_path, "--drain-timeout", "1") as server:
         stay = Stay(server, tmp_path)
-        with stay.connect("/pours") as ann:
+        with stay.connect("/pours", close_timeout=0.1) as ann:
             pours_no_more("1")
             stay.reload("2")
             pours_no_more("2")
