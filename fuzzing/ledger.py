@@ -75,6 +75,8 @@ class Keeper:
         self.next_number: dict[int, int] = {}
         self.dropped: set[int] = set()
         self.closed: set[Connection] = set()
+        # Those that have broken the protocol: nothing more of them is read.
+        self.broken: set[Connection] = set()
         self.facts: tuple[Callable[[], None], ...] = (
             self.add_worker,
             self.receive_message,
@@ -92,6 +94,7 @@ class Keeper:
             self.ledger.tick,
             self.close_all,
             self.run_short_of_memory,
+            self.receive_violation,
         )
 
     # --- facts ----------------------------------------------------------------------------------
@@ -104,12 +107,23 @@ class Keeper:
         if self.connections:
             connection = self.choices.pick(self.connections[-256:])
             data = self.choices.text() if self.choices.flag() else self.choices.chunk()
-            self.ledger.receive_message(connection, data)
+            if connection not in self.broken:
+                self.ledger.receive_message(connection, data)
 
     def receive_close(self) -> None:
         if self.connections:
             connection = self.choices.pick(self.connections[-256:])
             self.ledger.receive_close(connection, self.choices.integer(), self.choices.text())
+
+    def receive_violation(self) -> None:
+        if self.connections:
+            connection = self.choices.pick(self.connections[-256:])
+            code, reason = self.choices.integer(), self.choices.text()
+            if connection not in self.broken:
+                self.broken.add(connection)
+                # True: nothing of it waits for an answer, and it has closed.
+                had_any = connection.state is State.OPEN and connection.mailbox.count
+                assert self.ledger.receive_violation(connection, code, reason) == (not had_any)
 
     def adopt(self) -> None:
         serial, endpoint = self.choices.integer(), self.choices.pick((b"", b"endpoint"))
