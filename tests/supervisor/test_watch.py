@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 import pytest
 from watchfiles import Change
 
-from holdfast.supervisor.watch import SourceFilter
+from holdfast.supervisor.watch import SourceFilter, reload_on_change
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def is_watched(path: str, *patterns: str) -> bool:
@@ -52,3 +58,12 @@ def test_more_patterns_can_be_given() -> None:
     assert not is_watched("/chat/other/words.txt", "lists/*")
     assert is_watched("/chat/app.py", "*.json")
     assert not is_watched("/chat/words.txt", "")
+
+
+def test_that_nothing_can_be_watched_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(tmp_path / "gone")
+    asyncio.run(reload_on_change(path, (), lambda: None))
+    (message,) = caplog.messages
+    assert message.startswith(f"changes below {path} are not noticed: ")

@@ -52,12 +52,20 @@ class SourceFilter(watchfiles.DefaultFilter):
 async def reload_on_change(path: str, patterns: Sequence[str], reload: Callable[[], None]) -> None:
     """Call `reload` whenever a file below `path` changes that `SourceFilter` lets through.
 
-    Until cancelled.
+    Until cancelled, or until files cannot be watched any more: then the log says why.
     """
     changes = watchfiles.awatch(
         path, watch_filter=SourceFilter(patterns), debounce=DEBOUNCE, step=10
     )
-    async for batch in changes:
-        changed = ", ".join(sorted(name for _, name in batch))
-        log.info("changed: %s", changed)
-        reload()
+    try:
+        async for batch in changes:
+            changed = ", ".join(sorted(name for _, name in batch))
+            log.info("changed: %s", changed)
+            reload()
+    except (OSError, RuntimeError) as error:
+        # Gone, not readable, or more directories than fs.inotify.max_user_watches lets be watched.
+        log.error(
+            "changes below %s are not noticed: %s; `holdfast reload` works all the same",
+            path,
+            error,
+        )
