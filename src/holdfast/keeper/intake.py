@@ -88,6 +88,9 @@ class Intake:
         # What workers have in hand, by whom it is from, since when; and all together.
         self._holders: dict[Connection, tuple[int, float]] = {}
         self._in_hand = 0
+        self.is_full = False
+        """True while workers have so much in hand that others might wait behind it. To be read
+        only: a plain attribute, since it is asked for once per read."""
         # One who has said little while that was too much, and since when it is not answered.
         self._sample: tuple[Connection, float] | None = None
         # Until then it is taken for granted that others would have to wait.
@@ -145,11 +148,7 @@ class Intake:
             before, _ = self._holders.pop(connection, (0, now))
             self._holders[connection] = (before + size, now)
             self._in_hand += size
-
-    @property
-    def is_full(self) -> bool:
-        """True while workers have so much in hand that others might wait behind it."""
-        return self._in_hand > IN_HAND
+            self.is_full = self._in_hand > IN_HAND
 
     def note_small(self, connection: Connection, now: float) -> None:
         """A worker is getting little of this client, with much in front of it.
@@ -196,6 +195,7 @@ class Intake:
             if not connection.mailbox.count or now - since > LATEST:
                 del holders[connection]
                 self._in_hand -= size
+        self.is_full = self._in_hand > IN_HAND
 
     # --- rates ----------------------------------------------------------------------------------
 

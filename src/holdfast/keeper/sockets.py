@@ -82,7 +82,8 @@ class Sockets:
         self.hits: Counter[str] = Counter()
         """How often a limit made a difference, by the name of its setting."""
         self.received = 0
-        """Bytes that came, as they are when they are inflated, since somebody set this to 0."""
+        """Bytes that came in large reads, as they are when they are inflated, since somebody set
+        this to 0."""
         self._ledger = ledger
         self._receive_message = ledger.receive_message
         self._poller = poller
@@ -262,14 +263,15 @@ class Sockets:
             else:
                 self._control(sock, event)
         size = len(data)
-        if events and (size > LARGE or sock.bits):
-            size = max(size, payload(events))
-            self._intake.hand_over(sock.connection, size, time.monotonic())
-        elif events and self._intake.is_full:
+        if size > LARGE or sock.bits:
+            plain = max(size, payload(events))
+            self.received += plain
+            if events:
+                self._intake.hand_over(sock.connection, plain, time.monotonic())
+        elif self._intake.is_full and events:
             self._intake.note_small(sock.connection, time.monotonic())
-        self.received += size
         if self._is_rated:
-            self._charge(sock, len(data), events, decoder.buffered - before)
+            self._charge(sock, size, events, decoder.buffered - before)
         else:
             sock.heard = self._keepalive.now
         if decoder.is_idle:
