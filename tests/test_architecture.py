@@ -277,6 +277,7 @@ def test_pure_files_import_no_io_and_nothing_third_party() -> None:
 
 
 def test_keeper_does_not_know_how_to_run_application_code() -> None:
+    # C12.
     assert_none(application_code_in_keeper(package_files()))
 
 

@@ -84,6 +84,7 @@ def has_nothing_in_it(index: Subscriptions[int]) -> bool:
 
 
 def test_what_is_not_subscribed_takes_no_memory() -> None:
+    # I-R4-6, I-R7-4.
     index = subscriptions(("a", 1), ("b", 1), ("b", 2))
     index.members("c")
     index.channels(3)

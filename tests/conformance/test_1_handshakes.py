@@ -1,4 +1,7 @@
-"""From a handshake to a connection, or to a response."""
+"""From a handshake to a connection, or to a response.
+
+D16: as in all of this folder, whatever runs the application, it sees the same.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def status(server: Running, path: str, **options: Any) -> int:
 
 @promise("accepts a handshake and echoes text and binary")
 def test_accepted_handshake_echoes_text_and_binary(server: Running) -> None:
-    # E14: text as str, binary as bytes.
+    # C22, E14: text as str, binary as bytes.
     with server.connect("/echo") as ws:
         for message in ("text", "grüß Gott", b"\x00\xff"):
             ws.send(message)
@@ -57,7 +60,7 @@ def test_message_may_be_empty(server: Running) -> None:
 
 @promise("what the upgrade listener sends comes first")
 def test_message_of_the_upgrade_listener_comes_first_after_the_101(server: Running) -> None:
-    # A29, E13, F5: what the handler sent before there was a socket is flushed in order.
+    # A29, E13, F5, I-0.6: what the handler sent before there was a socket is flushed in order.
     with server.connect("/greet") as ws:
         ws.send("first word of the client")
         assert ws.recv(TIMEOUT) == "welcome"
@@ -85,7 +88,7 @@ def test_fetch_listener_may_upgrade_what_nobody_decided(server: Running) -> None
 
 @promise("a rejection is a full response: status, headers, body", daphne=NO_DENIAL)
 def test_rejection_is_an_ordinary_response(server: Running) -> None:
-    # E6, E8, A32.
+    # E6, E8, A32, I-0.1.
     response = rejected(server, "/reject")
     assert response.status_code == 401
     assert response.headers["x-why"] == "no cookie"
@@ -124,7 +127,7 @@ def test_rejected_handshake_leaves_no_connection(server: Running) -> None:
 
 @promise("a rejected handshake opens no connection")
 def test_listener_that_raises_after_it_accepted_leaves_no_connection(server: Running) -> None:
-    # D4, A31.
+    # D4, A31, I-0.14.
     assert status(server, "/raise-after-accept?name=Zoe") in (500, 403)
     with join(server, "Yan") as member:
         assert "Zoe" not in str(member.ask("who is there"))
@@ -141,6 +144,7 @@ def test_handshake_from_a_foreign_page_is_refused(server: Running) -> None:
 
 @promise("subprotocols")
 def test_subprotocol_is_the_one_that_the_listener_chose(server: Running) -> None:
+    # I-5.5.
     with server.connect("/protocol", subprotocols=["chat.v1", "chat.v2"]) as ws:
         assert ws.subprotocol == "chat.v2"
 

@@ -18,7 +18,9 @@ MANY = 200
 
 @promise("messages of a connection are handled in order, one at a time")
 def test_messages_are_handled_in_order_one_at_a_time(server: Running) -> None:
-    # D5: one chain per connection. A listener that waits would show who came in between.
+    # C20.
+    # D5, I-0.11: one chain per connection. A listener that waits would show who came in between.
+    # I-R3-7 is different: there, only what comes before the first await is in order.
     with server.connect("/orders?name=strict") as ws:
         for number in range(MANY):
             ws.send(str(number))

@@ -79,7 +79,7 @@ def test_reason_of_the_application_reaches_the_client(server: Running) -> None:
     granian="Granian tells of a client that vanished as of one that closed without a code: 1005",
 )
 def test_client_that_vanishes_has_one_close_event_with_1006(server: Running) -> None:
-    # E16: an error of its socket is not told of twice.
+    # E16, I-1.6: an error of its socket is not told of twice.
     with RawClient(server.port, timeout=TIMEOUT) as client:
         client.open("/orders?name=Vanished")
         # A reset, not an orderly end.

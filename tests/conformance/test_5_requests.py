@@ -45,6 +45,7 @@ def test_listener_that_raises_yields_a_500_without_details(server: Running) -> N
 
 @promise("responses are streamed chunk by chunk")
 def test_response_is_streamed(server: Running) -> None:
+    # C6 is different: there, a pool reads all of it first.
     # E25.
     response = server.fetch("/stream")
     assert response.read1(6) == b"first "

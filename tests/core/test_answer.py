@@ -73,7 +73,7 @@ def test_an_error_of_the_server_may_show_its_message() -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), KeyError("secret"), BaseException()])
 def test_any_other_error_is_500_without_details(error: BaseException) -> None:
-    # A86, H18.
+    # A86, H18, I-2.1.
     response = failure_response(error, develop=False)
     assert (response.status, body_of(response)) == (500, "Internal Server Error")
 
@@ -320,7 +320,7 @@ def test_any_other_error_is_the_callers(waits: int) -> None:
 
 
 def test_an_upgrade_is_an_error() -> None:
-    # B10, A83.
+    # B10, A83, I-2.5, I-R5-8.
     with pytest.raises(NotAnUpgradeRequest):
         fetch(lambda event: event.upgrade_websocket())
 

@@ -621,6 +621,7 @@ def run_row(name: str, row: Bad) -> None:
 
 @pytest.mark.parametrize(("name", "row"), ROWS)
 def test_a_bad_value_is_refused_in_the_caller_and_changes_nothing(name: str, row: Bad) -> None:
+    # I-R5-6, I-R7-2: wherever cookies and headers are given.
     copy_context().run(run_row, name, row)
 
 

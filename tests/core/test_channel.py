@@ -480,6 +480,7 @@ def test_a_decorator_of_an_event_that_a_channel_has_not_is_noticed_at_once(
 
 def test_a_channel_that_only_posts_is_kept_by_nobody(host: FakeHost, outbox: FakeOutbox) -> None:
     # A73 is different: there, each one that was ever made hears everything, and is never freed.
+    # I-R7-4: nor is its name.
     channel = BroadcastChannel("kitchen")
     channel.post_message("soup")
     assert host.listening == []

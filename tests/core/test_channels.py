@@ -36,6 +36,7 @@ class Ear:
 
 
 def test_a_host_is_told_of_names_that_were_listened_on_before_it_came() -> None:
+    # C26, I-R3-1.
     # Applications make their channels while they are imported.
     channels, host = Channels(), FakeHost()
     channels.add(Ear("lobby"))
@@ -58,6 +59,18 @@ def test_a_host_is_told_when_the_first_listens_and_when_the_last_stops() -> None
     assert host.listening == []
 
 
+def test_a_host_is_told_in_order_of_one_that_stops_and_listens_again() -> None:
+    # I-2.6.
+    channels, host, ear = Channels(), FakeHost(), Ear("lobby")
+    channels.attach(host)
+    for _ in range(3):
+        channels.add(ear)
+        channels.remove(ear)
+    assert host.listening == []
+    channels.add(ear)
+    assert host.listening == ["lobby"]
+
+
 def test_removing_what_does_not_listen_is_no_error() -> None:
     channels, host = Channels(), FakeHost()
     channels.attach(host)
@@ -68,6 +81,7 @@ def test_removing_what_does_not_listen_is_no_error() -> None:
 
 
 def test_a_host_that_goes_is_told_nothing_more() -> None:
+    # I-R5-2, I-R5-3: and each other one is told, whoever else listens.
     channels, host, other = Channels(), FakeHost(), FakeHost()
     channels.attach(host)
     channels.attach(other)

@@ -150,7 +150,7 @@ def test_text_and_bytes_are_sent_as_plain_text_and_bytes(data: Any, sent: str | 
 
 
 def test_a_buffer_that_changes_after_it_was_sent_was_sent_as_it_was() -> None:
-    # A88.
+    # A88, I-0.2.
     scene, buffer = Scene(), bytearray(b"before")
     scene.connection.send(buffer)  # type: ignore[arg-type] # mypy is strict about bytearray
     buffer[:] = b"after!"
@@ -228,6 +228,7 @@ def test_what_json_cannot_carry_is_refused(value: object, error: type[Exception]
 
 @pytest.mark.parametrize("code", [1000, 1001, 1003, *range(1007, 1015), 3000, 4000, 4999])
 def test_a_code_that_may_be_sent_closes(code: int) -> None:
+    # I-5.4: 1002 is the server's to send.
     scene = Scene()
     scene.connection.close(code, "bye")
     assert scene.entries == [("close", 5, code, "bye")]
@@ -244,7 +245,7 @@ def test_closing_without_a_code_is_a_normal_closure() -> None:
     "code", [-1, 0, 999, 1002, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65536, 2**70]
 )
 def test_a_code_that_may_not_be_sent_is_refused_and_the_connection_stays_open(code: int) -> None:
-    # A43.
+    # A43, I-4.6, I-5.4.
     scene = Scene()
     with pytest.raises(ValueError, match=f"^close code {code} may not be sent"):
         scene.connection.close(code)
@@ -281,6 +282,7 @@ def test_a_code_that_is_no_int_is_refused(code: Any) -> None:
     ],
 )
 def test_a_reason_of_123_bytes_fits_a_close_frame(reason: str, sent: str) -> None:
+    # I-5.4.
     scene = Scene()
     scene.connection.close(1000, reason)
     assert scene.entries == [("close", 5, 1000, sent)]
@@ -296,6 +298,7 @@ def test_a_reason_of_123_bytes_fits_a_close_frame(reason: str, sent: str) -> Non
     ],
 )
 def test_a_reason_that_cannot_be_sent_is_refused(reason: str, words: str) -> None:
+    # I-5.4.
     scene = Scene()
     with pytest.raises(ValueError, match=f"^a close reason {words}"):
         scene.connection.close(1000, reason)
@@ -318,7 +321,7 @@ def closed_by_the_application() -> Scene:
 
 @pytest.mark.parametrize("scene", [closed_by_the_application(), Scene(closed=True)])
 def test_a_closed_connection_does_nothing(scene: Scene) -> None:
-    # A39, A40.
+    # A39, A40, I-1.5.
     scene.connection.send("late")
     scene.connection.close(1001, "late")
     scene.connection.subscribe("news")
@@ -459,6 +462,7 @@ def test_data_set_back_to_none_is_committed() -> None:
 
 
 def test_data_that_was_only_read_is_not_committed() -> None:
+    # I-1.6.
     encoded = encode_plain(["a"])
     scene = Scene(attachment=encoded)
     assert scene.connection.data == ["a"]

@@ -151,6 +151,7 @@ def test_an_attribute_that_browsers_would_ignore_for_its_length_is_refused(attri
 
 @pytest.mark.parametrize("path", ["/\r\nX: y", "/;a", "/\0", "/\xe9", "/\x7f"])
 def test_a_path_that_could_become_another_attribute_or_header_is_refused(path: str) -> None:
+    # I-R5-6.
     with pytest.raises(ValueError, match="cookie 'a' cannot have the path"):
         serialize_cookie("a", "1", path=path)
 

@@ -221,7 +221,7 @@ def test_listeners_run_under_an_event_loop_as_anywhere() -> None:
 
 @pytest.mark.parametrize("fails", [raises, raises_later])
 def test_a_listener_that_raises_makes_the_event_fail(fails: Callable[..., Listener]) -> None:
-    # A16.
+    # A16, I-4.1.
     error = RuntimeError()
     assert error_of(outcome([fails(error)])) is error
 
@@ -712,7 +712,7 @@ def test_a_handshake_listener_that_returns_something_else_is_a_failure(result: o
 
 @pytest.mark.parametrize("waits", [0, 1])
 def test_a_request_whose_listener_raises_has_failed(waits: int) -> None:
-    # A16, A82.
+    # A16, A82, I-4.1.
     error = RuntimeError()
     for failing in (raises(error), raises_later(error, "close", waits=waits)):
         failure = run(dispatch_request(fetch_event(), [failing]))

@@ -394,7 +394,7 @@ def test_a_close_event_says_what_closed_and_why() -> None:
     ("code", "was_clean"), [(1000, True), (1001, True), (1005, True), (1006, False), (4999, True)]
 )
 def test_only_1006_is_not_clean(code: int, was_clean: bool) -> None:
-    # A52.
+    # A52, I-0.7.
     assert close_event(FakeHost(), code).was_clean is was_clean
 
 

@@ -121,6 +121,7 @@ def test_a_name_that_is_not_a_token_is_refused_and_named(name: str) -> None:
 
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\n", "\ra", "a\0", "a\x1b", "\x7f"])
 def test_a_value_that_could_split_the_message_is_refused(value: str) -> None:
+    # I-5.9.
     headers = Headers()
     with pytest.raises(ValueError, match="'x-user' contains a control character"):
         headers.append("x-user", value)

@@ -119,7 +119,7 @@ def test_an_upgrade_decides(make: Callable[[], RequestEvent], upgrade: Any) -> N
 def test_an_upgrade_after_the_listeners_is_too_late(
     make: Callable[[], RequestEvent], upgrade: Any
 ) -> None:
-    # A23.
+    # A23, I-0.10.
     event = make()
     outbox_of(event).seal()
     with pytest.raises(EventSettled):
@@ -130,7 +130,7 @@ def test_an_upgrade_after_the_listeners_is_too_late(
 @pytest.mark.parametrize("second", ["respond", "respond later", "upgrade"])
 @pytest.mark.parametrize("first", ["respond", "respond later", "upgrade"])
 def test_the_first_answer_counts(first: str, second: str) -> None:
-    # A8, A21, A26.
+    # A8, A21, A26, I-0.3.
     event = fetch_event()
     later = [Late(Response("hi")), Late(Response("hi"))]
     ways: dict[str, Callable[[int], object]] = {
@@ -176,6 +176,7 @@ def test_the_rules_are_checked_in_their_order(
 
 def test_a_request_that_asked_for_nothing_else_is_not_upgraded() -> None:
     # A22: what counts as asking is the host's to say, and it has checked the whole handshake.
+    # I-0.7, I-2.5: nothing is left of it.
     event = fetch_event(Request(URL), upgradable=False)
     with pytest.raises(NotAnUpgradeRequest):
         event.upgrade_websocket()
@@ -251,6 +252,7 @@ def test_first_data_is_committed_with_the_upgrade(
 
 def test_first_data_that_cannot_be_kept_fails_at_the_commit() -> None:
     # A28 is different: there, data is any object, and stays in its process.
+    # I-0.12 is different: there, null is kept.
     event = fetch_event()
     connection = event.upgrade_websocket(data={"callback": print})
     with pytest.raises(AttachmentError, match=r"^data\['callback'\] is a builtin_function"):
@@ -263,6 +265,7 @@ def test_first_data_that_cannot_be_kept_fails_at_the_commit() -> None:
 def test_a_subprotocol_that_was_offered_can_be_chosen(
     make: Callable[[Request], RequestEvent], upgrade: Any, offered: str
 ) -> None:
+    # I-5.5.
     event = make(handshake(sec_websocket_protocol=offered))
     connection = upgrade(event, subprotocol="chat")
     assert connection.subprotocol == "chat"
@@ -299,6 +302,7 @@ def test_the_chosen_subprotocol_is_the_clients_own_text() -> None:
 def test_a_subprotocol_that_the_handshake_could_not_carry_is_refused(
     chosen: Any, offered: str
 ) -> None:
+    # I-5.5.
     event = fetch_event(handshake(sec_websocket_protocol=offered))
     with pytest.raises(ValueError, match=r"^the client did not offer the subprotocol "):
         event.upgrade_websocket(subprotocol=chosen)
@@ -347,6 +351,7 @@ def test_headers_that_change_after_an_upgrade_were_sent_as_they_were() -> None:
 def test_a_header_that_cannot_go_with_an_upgrade_is_refused(
     make: Callable[[], RequestEvent], upgrade: Any, name: Any, value: Any, error: type[Exception]
 ) -> None:
+    # I-5.9.
     # In the caller: the keeper would refuse the connection, when nobody can mend it any more.
     event = make()
     with pytest.raises(error):

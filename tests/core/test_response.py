@@ -38,6 +38,7 @@ async def chunks(*parts: T) -> AsyncIterator[T]:
 
 
 def test_text_is_labelled_and_measured() -> None:
+    # C9.
     assert Response("J\xf6rg").raw_headers() == [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", b"5"),
@@ -46,6 +47,7 @@ def test_text_is_labelled_and_measured() -> None:
 
 
 def test_bytes_are_measured_and_not_labelled() -> None:
+    # C9 is different: there, they are said to be text.
     assert Response(b"ab").raw_headers() == [(b"content-length", b"2")]
 
 

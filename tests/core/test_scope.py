@@ -211,7 +211,7 @@ def test_a_removed_listener_is_gone() -> None:
 
 
 def test_an_async_listener_is_removed_by_the_function_that_was_registered() -> None:
-    # A45.
+    # A45, I-2.7.
     app = ServiceWorker()
     app.add_event_listener("fetch", later)
     app.remove_event_listener("fetch", later)

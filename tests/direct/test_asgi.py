@@ -86,6 +86,8 @@ class Noting:
 
 
 def test_lifespan_runs_the_lifecycle() -> None:
+    # D1, D7 are different: there, a server is given a pool, or a function attaches to it and
+    # returns its clean-up. Here it is given an ASGI application, whose lifespan is the clean-up.
     noting = Noting()
 
     async def story() -> None:
@@ -118,7 +120,7 @@ def test_application_that_cannot_start_says_so_with_its_own_lines() -> None:
 
 
 def test_shutdown_listener_that_raises_is_a_failed_shutdown() -> None:
-    # D14: it is answered all the same.
+    # D14, I-4.2: it is answered all the same.
     app = ServiceWorker()
 
     @app.on("shutdown")
@@ -135,6 +137,7 @@ def test_shutdown_listener_that_raises_is_a_failed_shutdown() -> None:
 
 
 def test_server_without_lifespan_starts_it_once_with_the_first_request() -> None:
+    # I-R1-1: however many come at once.
     noting = Noting()
 
     async def story() -> None:
@@ -246,7 +249,7 @@ def test_stop_waits_no_longer_than_it_may(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_two_applications_of_one_process_do_not_see_each_others_connections() -> None:
-    # D2.
+    # D2, I-0.5.
     one, two = Noting(), Noting()
 
     async def story() -> None:

@@ -1,4 +1,7 @@
-"""Every code block of the documentation does what its page says. How: tests/docs/pages.py."""
+"""Every code block of the documentation does what its page says. How: tests/docs/pages.py.
+
+I-R5-5: an example that nobody runs need not work.
+"""
 
 from __future__ import annotations
 

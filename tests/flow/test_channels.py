@@ -77,7 +77,7 @@ def ask(ws: ClientConnection, do: str, **what: Any) -> None:
 
 
 def test_a_post_reaches_every_subscribed_connection_and_every_other_channel(rooms: Rooms) -> None:
-    # A62, A63, A74, A78.
+    # D10, C25, A62, A63, A74, A78.
     with ExitStack() as stack:
         members = [join(stack, rooms, name)[0] for name in "abcd"]
         ask(members[0], "post", what="hello")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -60,6 +61,40 @@ def test_start_line_names_the_url(shared_story: Story) -> None:
     assert f"on {shared_story.server.url}\n" in shared_story.server.log()
 
 
+def test_port_0_is_one_that_is_free_and_every_command_knows_it(tmp_path: Path) -> None:
+    # E24: there, too, the address tells. Several servers may be started so, side by side.
+    (tmp_path / "app.py").write_text(VERSIONED.format(version=1))
+    run, log = tmp_path / "run", tmp_path / "log"
+    arguments = [sys.executable, "-m", "holdfast", "serve", "app:app", "--port", "0"]
+    env = os.environ | {"HOLDFAST_RUN_DIR": str(run)}
+    with log.open("wb") as err:
+        servers = [subprocess.Popen(arguments, cwd=tmp_path, env=env, stderr=err) for _ in range(2)]
+
+    def urls() -> list[str]:
+        return re.findall(r"serving app:app on (http://127\.0\.0\.1:[1-9]\d*)\n", log.read_text())
+
+    try:
+        wait_for(lambda: len(set(urls())) == 2, "both have said where they serve")
+        for url in urls():
+            with urllib.request.urlopen(url, timeout=20) as response:
+                assert response.read() == b"1"
+            port = url.rpartition(":")[2]
+            assert url in holdfast("status", "--port", port, run=run).stdout
+            assert holdfast("stop", "--port", port, run=run).returncode == 0
+        assert [server.wait(20) for server in servers] == [0, 0]
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+
+
+@pytest.mark.parametrize(("command", "port"), [("serve", "65536"), ("develop", "-1")])
+def test_what_is_no_port_is_refused(command: str, port: str, tmp_path: Path) -> None:
+    done = holdfast(command, "x:app", "--port", port, run=tmp_path / "run")
+    assert done.returncode == 2
+    assert f"Invalid value for '--port': {port} is not in the range 0<=x<=65535" in done.stderr
+
+
 def test_status_json_has_processes_generation_and_counts(shared_story: Story) -> None:
     with connect(f"{shared_story.server.ws_url}/echo") as ws:
         ws.send("x")
@@ -79,9 +114,29 @@ def test_status_for_people_is_a_table(shared_story: Story) -> None:
 
 
 def test_control_socket_is_closed_to_others(shared_story: Story) -> None:
+    # I-2.2.
     socket = shared_story.server._run / f"{shared_story.server.port}.sock"
     assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("command", ["status", "reload", "stop"])
+def test_control_is_not_reachable_over_http(shared_story: Story, command: str) -> None:
+    # I-2.2: who can reach the port is no operator.
+    server = shared_story.server
+    for path in (f"/{command}", f"/.holdfast/{command}", "/"):
+        body = json.dumps({"command": command}).encode()
+        request = urllib.request.Request(server.url + path, data=body, method="POST")
+        if path == "/":
+            with urllib.request.urlopen(request, timeout=10) as response:
+                assert response.read().startswith(b"version 1 from ")  # The application's answer.
+            continue
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=10)
+        assert caught.value.code == 404
+        caught.value.close()
+    status = server.status()
+    assert (status["generation"], len(status["workers"])) == (1, 2)
 
 
 def test_run_directory_that_is_open_to_others_is_refused(tmp_path: Path) -> None:
@@ -113,6 +168,7 @@ def test_module_that_does_not_exist_is_named_without_a_traceback(tmp_path: Path)
 
 
 def test_import_error_shows_the_lines_of_the_user_only(tmp_path: Path) -> None:
+    # C2.
     (tmp_path / "bad.py").write_text("import nowhere_else\n")
     done = serve("bad:app", tmp_path)
     assert done.returncode == 1
@@ -148,7 +204,7 @@ def test_attribute_that_does_not_exist_is_named(tmp_path: Path) -> None:
 def test_error_details_reach_a_client_only_in_develop_mode(
     command: str, is_shown: bool, tmp_path: Path
 ) -> None:
-    # H18.
+    # H18, I-2.1.
     (tmp_path / "app.py").write_text(VERSIONED.format(version=1))
     with Server.start("app:app", command=command, cwd=tmp_path) as server:
         with pytest.raises(urllib.error.HTTPError) as caught:

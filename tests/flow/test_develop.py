@@ -64,6 +64,30 @@ def test_page_that_changes_is_read_anew_and_no_connection_closes(
         assert ws.recv(10) == "still here"
 
 
+def test_settings_of_the_application_are_read_anew(tmp_path: Path) -> None:
+    # C36 is different: there, those of the server are read anew, too. Here they are its options.
+    (tmp_path / "app.py").write_text(APPLICATION)
+    (tmp_path / "page.toml").write_text("colour = 'red'")
+    with (
+        Server.start("app:app", command="develop", cwd=tmp_path) as server,
+        connect(server.ws_url) as ws,
+    ):
+        (tmp_path / "page.toml").write_text("colour = 'blue'")
+        wait_for(lambda: page(server) == "colour = 'blue'", "the new settings count")
+        ws.send("still here")
+        assert ws.recv(10) == "still here"
+
+
+def test_there_are_the_processes_of_a_server_with_one_worker(tmp_path: Path) -> None:
+    # D9. D8 is different: there, a single worker that is not in development owns connections.
+    (tmp_path / "app.py").write_text(APPLICATION)
+    for command, options in (("develop", []), ("serve", ["--spare", "0"])):
+        with Server.start("app:app", *options, command=command, workers=1, cwd=tmp_path) as server:
+            status = server.status()
+            processes = [status["supervisor"], status["keeper"], *status["workers"]]
+            assert len({process["pid"] for process in processes}) == 3
+
+
 def test_file_that_the_application_writes_does_not_reload_it(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APPLICATION)
     with Server.start("app:app", command="develop", cwd=tmp_path) as server:

@@ -119,6 +119,7 @@ def starting(place: Place, run: Path) -> Iterator[int]:
 
 
 def test_request_that_comes_before_the_application_is_ready_waits_for_it(tmp_path: Path) -> None:
+    # C4 is different: there, it fails when that takes longer than a request may.
     # A15 is different: there, it fails. B11: import, install, activate, startup, and only then
     # requests. B14: whoever comes first waits for all of them.
     place = Place(tmp_path)
@@ -219,7 +220,9 @@ def test_other_plain_data_reaches_a_connection_as_json(shared: Events, value: ob
 def test_work_passed_to_wait_until_is_finished_though_its_worker_is_replaced(
     events: Events, kind: str
 ) -> None:
+    # C32.
     # A18 is different: there, nobody waits for that of a fetch event.
+    # I-R8-1, I-4.9.
     with events.connect("waiting") as ws:
         if kind == "fetch":
             urllib.request.urlopen(f"{events.server.url}/publish-later", timeout=10).close()
@@ -311,7 +314,7 @@ def test_close_event_comes_once_and_last_however_a_connection_ends(
 
 
 def test_close_event_may_publish_to_those_who_stay(shared: Events) -> None:
-    # A53.
+    # A53, I-R1-5.
     with shared.connect("staying") as ws:
         with shared.connect("going"):
             pass
@@ -321,6 +324,7 @@ def test_close_event_may_publish_to_those_who_stay(shared: Events) -> None:
 def test_close_listener_that_hangs_holds_up_nobody_else(events: Events) -> None:
     # A54 is different: there, it may hang for ever, here as long as the event timeout allows.
     # A51: until it ends, the connection is there to be found.
+    # I-4.9.
     with events.connect("staying") as ws:
         with events.connect("hanging"):
             pass

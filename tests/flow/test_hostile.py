@@ -1,4 +1,4 @@
-"""Clients that mean harm, many at once, beside those who mean well (I-5.1, I-5.10, I-5.11)."""
+"""Clients that mean harm, many at once, beside those who mean well (I-5.1, I-5.10)."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_text_bytes_json_and_html_arrive_as_what_they_are(web: Http) -> None:
 def test_a_response_without_a_body_leaves_the_connection_usable(
     web: Http, path: str, method: str
 ) -> None:
-    # C8: what is not framed right is read by the next response.
+    # C8, I-4.4: what is not framed right is read by the next response.
     with RawClient(web.server.port) as client:
         request = get(path).replace(b"GET", method.encode())
         client.send(request + get("/bytes", "Connection: close"))
@@ -134,7 +134,7 @@ def test_head_gets_the_head_that_get_would_get(web: Http, path: str, length: str
 
 
 def test_every_cookie_arrives_and_a_malformed_one_does_no_harm(web: Http) -> None:
-    # C7, E27.
+    # C7, E27, I-4.4, I-4.8.
     answer = ask(web, "/cookies", headers={"cookie": "a=%zz; b; c=%20"})
     assert answer.body == b"[('a', '%zz'), ('c', ' ')]"
     cookies = [value.partition(";")[0] for name, value in answer.headers if name == "set-cookie"]
@@ -349,13 +349,22 @@ def test_the_connection_outlives_a_request_that_takes_too_long(web: Http) -> Non
 
 
 def test_an_upgrade_that_comes_too_late_leaves_no_connection(web: Http) -> None:
-    # A31, C14.
+    # A31, C14, I-0.9.
     accepted = web.server.status()["accepted"]
     with RawClient(web.server.port) as client:
         client.send(handshake("/ws-stubborn"))
         assert client.receive_head().startswith(b"HTTP/1.1 503 ")
         client.receive_rest()
     assert web.server.status()["accepted"] == accepted
+
+
+def test_a_connection_may_last_longer_than_a_request(web: Http) -> None:
+    # C13: with the handshake, its time limit has ended.
+    with connect(f"{web.server.ws_url}/ws") as ws:
+        ws.recv(10)
+        assert ask(web, "/wait").status == 503  # One that has begun later is over.
+        ws.send("/hello")
+        assert str(ws.recv(10)).startswith("200 hello ")
 
 
 # -- proxies
@@ -449,7 +458,7 @@ def test_an_application_asks_itself_as_a_client_would(web: Http) -> None:
 
 
 def test_an_application_that_upgrades_or_asks_itself_without_end_fails(web: Http) -> None:
-    # B9, B10.
+    # B9, B10, I-2.5.
     assert ask(web, "/itself-upgraded").status == 500
     assert ask(web, "/itself-for-ever").status == 500
     log = web.server.log()

@@ -41,7 +41,7 @@ def test_fetch_listener_may_upgrade_what_no_upgrade_listener_decided(shared_stor
 def test_message_sent_in_the_upgrade_listener_comes_first_after_the_101(
     shared_story: Story,
 ) -> None:
-    # A29: a client that talks at once must not overtake the greeting.
+    # C18, A29, I-0.6, I-R4-1: a client that talks at once must not overtake the greeting.
     with RawClient(shared_story.server.port) as client:
         client.send(handshake("/greet") + client_frame("first word of the client"))
         assert client.receive_head().startswith(b"HTTP/1.1 101 ")
@@ -76,8 +76,16 @@ def test_subprotocol_that_was_not_offered_is_the_listeners_error(shared_story: S
     assert head.startswith(b"HTTP/1.1 500 ")
 
 
+def test_subprotocol_is_not_chosen_unless_the_listener_does(shared_story: Story) -> None:
+    # E17 is different: there, it is the first one.
+    # I-5.5: nothing is chosen silently.
+    with RawClient(shared_story.server.port) as client:
+        head = client.open("/echo", "Sec-WebSocket-Protocol: chat.v1, chat.v2")
+    assert b"sec-websocket-protocol" not in head.lower()
+
+
 def test_rejection_is_an_ordinary_response(shared_story: Story) -> None:
-    # A32: status, headers and body, never a dropped connection.
+    # E28, A32, I-0.1: status, headers and body, never a dropped connection.
     head, body = answer(shared_story, "/401")
     assert head.startswith(b"HTTP/1.1 401 ")
     assert b"x-why: no cookie\r\n" in head
@@ -93,23 +101,25 @@ def test_listener_that_raises_before_it_upgrades_yields_a_500_without_details(
 
 
 def test_listener_that_raises_after_it_accepted_leaves_no_connection(shared_story: Story) -> None:
-    # A31.
+    # A31, I-0.14.
     head, _ = answer(shared_story, "/raise-after-accept")
     assert head.startswith(b"HTTP/1.1 500 ")
     assert "close raise-after-accept" not in "\n".join(shared_story.journal())
 
 
 def test_upgrade_request_that_nobody_decides_gets_426(shared_story: Story) -> None:
-    # E6.
+    # E22, E6, I-R3-5.
     head, _ = answer(shared_story, "/nobody")
     assert head.startswith(b"HTTP/1.1 426 ")
 
 
 def test_fetch_listener_that_responds_makes_it_ordinary_http(shared_story: Story) -> None:
-    # A33: the header alone engages nothing.
+    # A33, I-S-1: the header alone engages nothing.
+    accepted = shared_story.server.status()["accepted"]
     head, body = answer(shared_story, "/")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert body.startswith(b"version 1")
+    assert shared_story.server.status()["accepted"] == accepted
 
 
 def test_ordinary_request_that_nobody_answers_gets_404(shared_story: Story) -> None:
@@ -120,7 +130,7 @@ def test_ordinary_request_that_nobody_answers_gets_404(shared_story: Story) -> N
 
 
 def test_upgrade_header_without_connection_header_is_ordinary_http(shared_story: Story) -> None:
-    # D15: this ended the worker upstream.
+    # D15, I-4.1: this ended the worker upstream.
     with RawClient(shared_story.server.port) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n")
         assert client.receive_head().startswith(b"HTTP/1.1 200 ")
@@ -167,7 +177,7 @@ def test_upgrade_behind_a_pipelined_request_comes_after_its_response(shared_stor
 def test_client_that_vanishes_during_a_slow_upgrade_listener_leaves_one_close_event(
     story: Story,
 ) -> None:
-    # E2, I-R4-3: it had been accepted when it turned out to be gone.
+    # E2, I-R4-3, I-R2-3: it had been accepted when it turned out to be gone.
     with RawClient(story.server.port) as client:
         client.send(handshake("/slow-upgrade"))
     wait_for(lambda: "close slow-upgrade 1006 " in story.journal(), "the close event")
@@ -193,8 +203,10 @@ def test_client_that_vanishes_leaves_no_descriptor(story: Story) -> None:
 def test_client_that_resets_during_a_slow_upgrade_listener_leaves_nothing_behind(
     story: Story,
 ) -> None:
+    # I-R1-4, I-R7-1.
     with RawClient(story.server.port) as client:
         client.send(handshake("/slow-upgrade"))
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_for(lambda: "close slow-upgrade 1006 " in story.journal(), "the close event")
     assert story.server.status()["connections"] == 0
+    assert story.journal().count("startup 1") == 2, "no process had to be replaced"

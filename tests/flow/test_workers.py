@@ -162,6 +162,7 @@ def asleep(serve: Callable[..., Staff], *options: str, workers: int = 2) -> Staf
 
 
 def test_a_request_wakes_the_application(serve: Callable[..., Staff]) -> None:
+    # C4.
     staff = asleep(serve)
     assert staff.get() > 0
     staff.wait_for_states("serving", "serving")
@@ -173,6 +174,7 @@ def test_a_request_wakes_the_application(serve: Callable[..., Staff]) -> None:
 def test_connections_stay_while_the_application_sleeps_and_a_message_wakes_it(
     serve: Callable[..., Staff],
 ) -> None:
+    # I-0.15: all of them, not only the one that wakes it. Bindings there are none.
     staff = serve("--min-workers", "0", "--idle-timeout", "0.5")
     with ExitStack() as stack:
         ws, other = staff.connect(stack), staff.connect(stack)
@@ -187,6 +189,7 @@ def test_connections_stay_while_the_application_sleeps_and_a_message_wakes_it(
 def test_a_post_wakes_an_application_that_listens(
     serve: Callable[..., Staff], tmp_path: Path
 ) -> None:
+    # I-R2-2.
     # As long as all posts come from workers, only the last one to leave can post to sleepers.
     staff = serve("--min-workers", "0", "--idle-timeout", "0.5")
     with ExitStack() as stack:
@@ -348,6 +351,24 @@ def test_workers_go_on_with_another_keeper(serve: Callable[..., Staff]) -> None:
     )
     assert staff.noted("startup") == list(dict.fromkeys(staff.noted("startup")))
     assert staff.server.stop() == 0
+
+
+def test_channel_objects_go_on_with_another_keeper(serve: Callable[..., Staff]) -> None:
+    # I-R5-2: what listened at the one that is gone listens at the next.
+    staff = serve(workers=2)
+    workers = set(staff.wait_for_states("serving", "serving"))
+    staff.get("/post")
+    wait_for(lambda: set(staff.noted("heard a post")) == workers, "both workers have heard")
+    os.kill(staff.server.status()["keeper"]["pid"], signal.SIGKILL)
+    wait_for(lambda: staff.server.status()["keeper"]["state"] == "serving", "another keeper")
+    wait_for(lambda: can_connect(staff), "connections are accepted again")
+
+    def both_hear() -> bool:
+        staff.get("/post")
+        heard = staff.noted("heard a post")
+        return all(heard.count(pid) > 1 for pid in workers)
+
+    wait_for(both_hear, "both workers have heard again")
 
 
 def can_connect(staff: Staff) -> bool:

@@ -98,7 +98,7 @@ def test_a_binary_message_is_bytes() -> None:
 
 
 def test_a_binary_message_is_bytes_of_its_own() -> None:
-    # A88: no view of what was received, which would show its neighbours too.
+    # A88, I-0.2: no view of what was received, which would show its neighbours too.
     messages = events_of(frame(BINARY, b"one") + frame(BINARY, b"two") + frame(TEXT, b"three"))
     assert messages == [b"one", b"two", "three"]
     assert [type(message) for message in messages] == [bytes, bytes, str]
@@ -330,6 +330,7 @@ AUTOBAHN_64 = bytes.fromhex("ce ba e1 bd b9 cf 83 ce bc ce b5 f4 90 80 80 65 64 
 
 
 def test_text_fails_at_its_first_wrong_byte_in_the_middle_of_a_frame() -> None:
+    # E17.
     client = decoder()
     stream = frame(TEXT, AUTOBAHN_64)
     wrong = 6 + AUTOBAHN_64.index(0x90)
@@ -880,6 +881,8 @@ def test_what_a_client_encodes_is_what_the_decoder_returns(
 def test_masks_are_applied_in_python_where_the_c_extension_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # E7 is different: there, a library is loaded when the first handshake comes, and may be
+    # missing.
     monkeypatch.setitem(sys.modules, "websockets.speedups", None)
     spec = importlib.util.find_spec("holdfast.framing.decoder")
     assert spec is not None

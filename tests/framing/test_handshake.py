@@ -45,6 +45,7 @@ def test_a_valid_request_is_an_upgrade_request_and_is_not_refused() -> None:
 
 
 def test_the_tokens_that_ask_for_a_websocket_may_be_in_any_case_and_among_others() -> None:
+    # I-0.3.
     request = headers(upgrade=b"h2c , WebSocket", connection=b"keep-alive,UPGRADE\t")
     assert is_upgrade_request(request)
 
@@ -66,6 +67,7 @@ def test_a_token_that_only_contains_the_word_asks_for_no_websocket() -> None:
 
 
 def test_a_method_other_than_get_is_refused_and_get_is_named() -> None:
+    # E17.
     refusal = check_request("POST", "1.1", headers())
     assert refusal is not None
     assert (refusal.status, refusal.headers) == (405, (("Allow", "GET"),))
@@ -90,6 +92,7 @@ def test_http_other_than_1_1_is_refused(version: str) -> None:
 def test_any_version_but_13_is_refused_and_13_is_named(
     request_headers: list[tuple[bytes, bytes]],
 ) -> None:
+    # E17 is different: there, it is 400, and version 8 is spoken.
     refusal = refusal_of(request_headers)
     assert refusal.status == 426
     assert set(refusal.headers) == {
@@ -104,6 +107,7 @@ WRONG_KEYS = [b"", b"dGhlIHNhbXBsZQ==", KEY + b"AAAA", b"dGhlIHNhbXBsZSBub25jZQ=
 
 @pytest.mark.parametrize("key", WRONG_KEYS)
 def test_a_key_that_is_not_16_bytes_in_base64_is_refused(key: bytes) -> None:
+    # E17.
     assert refusal_of(headers(sec_websocket_key=key)).status == 400
 
 

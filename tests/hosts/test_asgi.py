@@ -271,6 +271,7 @@ async def echo(event: FetchEvent) -> Response:
 
 @pytest.mark.parametrize("parts", [(b"",), (b"ab", b"", b"c")])
 def test_a_body_is_read_as_it_comes(parts: tuple[bytes, ...]) -> None:
+    # C6 is different: there, a pool reads all of it first.
     assert Side(echo).post(*parts).body == b"".join(parts)
 
 
@@ -1027,6 +1028,7 @@ def test_a_handshake_that_nobody_decides_is_426_and_the_log_says_why(
 
 
 def test_an_attachment_that_cannot_be_kept_is_a_failure() -> None:
+    # C15, I-R7-3.
     async def work() -> None:
         giver = Giver()
         side, client = Side(upgrade=lambda event: event.accept(data=object())), handshake(giver)
@@ -1038,6 +1040,9 @@ def test_an_attachment_that_cannot_be_kept_is_a_failure() -> None:
 
 
 def test_an_upgrade_that_nobody_takes_is_503_and_may_be_tried_again() -> None:
+    # E23, F3, F11 are different: there, it is 500, and a close event tells of a connection that
+    # never was.
+    # I-0.4, I-1.6, I-4.7: what the listener asked for is forgotten, and the client is told.
     async def work() -> None:
         side = Side(upgrade=lambda event: event.accept().send("never"))
         client = handshake(Giver(refuses=True))

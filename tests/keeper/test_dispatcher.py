@@ -111,6 +111,8 @@ def test_all_that_a_turn_has_for_a_worker_is_one_command() -> None:
 
 
 def test_the_last_worker_gets_the_next_delivery_unless_it_is_much_busier() -> None:
+    # C3, C23 are different: there, workers take turns, whatever each has to do, and a connection
+    # keeps its own for life.
     desk = Desk(1, 2)
     first, second = desk.workers
     desk.put(connection_at(second), "a")

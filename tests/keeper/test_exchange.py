@@ -74,6 +74,7 @@ def test_workers_that_listen_get_the_publication_itself() -> None:
 
 
 def test_what_the_last_listener_misses_waits_for_the_next() -> None:
+    # I-R2-2: until it has started.
     exchange = Exchange()
     exchange.listen(1, "room")
     exchange.deafen(1)
@@ -105,6 +106,17 @@ def test_a_listener_that_leaves_the_channel_misses_nothing() -> None:
     exchange.unlisten(1, "room")
     exchange.publish(text("a"))
     assert not exchange.has_waiting
+
+
+def test_what_a_worker_says_late_takes_the_channel_from_nobody_else() -> None:
+    # I-R3-2, I-R6-3, I-4.7: one that leaves closes its channel objects after the next one has made
+    # its own.
+    exchange = Exchange()
+    exchange.listen(1, "room")
+    exchange.deafen(1)
+    exchange.listen(2, "room")
+    exchange.unlisten(1, "room")
+    assert exchange.publish(text("a")) == [do.PublishTo([2], text("a"))]
 
 
 def test_what_no_worker_listens_to_any_more_is_forgotten_when_one_is_ready() -> None:

@@ -269,7 +269,7 @@ def test_who_sends_one_message_after_the_other_says_nothing_about_how_long_answe
     assert not intake.admit(client(greedy=True), NOW)
 
 
-# -- rates (I-5.11)
+# -- rates
 
 
 def charge(

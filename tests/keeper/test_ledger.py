@@ -131,6 +131,7 @@ def reachable(root: object) -> list[object]:
 
 
 def test_what_the_upgrade_listener_sent_is_the_first_thing_a_client_gets() -> None:
+    # C18, I-R4-1.
     ledger, _ = ledger_with(1)
     connection = connect(ledger, 7, wire.SendText(7, "welcome"))
     send(ledger, connection, "a")
@@ -138,6 +139,7 @@ def test_what_the_upgrade_listener_sent_is_the_first_thing_a_client_gets() -> No
 
 
 def test_an_adopted_connection_is_held_and_counted() -> None:
+    # C13.
     ledger, _ = ledger_with()
     assert len(ledger) == 0
     connect(ledger, 7)
@@ -166,6 +168,7 @@ def test_a_handover_with_senseless_details_is_refused() -> None:
 
 
 def test_messages_go_first_to_the_worker_that_handed_the_connection_over() -> None:
+    # C13, C23.
     ledger, (_, second) = ledger_with(1, 2)
     connection = connect_at(ledger, second)
     send(ledger, connection, "a")
@@ -254,7 +257,7 @@ def test_the_close_comes_behind_unhandled_messages() -> None:
 
 
 def test_nothing_comes_after_the_close() -> None:
-    # A50: neither a message nor another close.
+    # A50, I-R8-4: neither a message nor another close.
     ledger, _ = ledger_with(1)
     connection = connect(ledger)
     ledger.receive_close(connection, 1000, "")
@@ -264,6 +267,7 @@ def test_nothing_comes_after_the_close() -> None:
 
 
 def test_a_connection_is_forgotten_with_the_acknowledgement_of_its_close() -> None:
+    # C16, C20.
     ledger, (worker,) = ledger_with(1)
     ledger.receive_close(connect(ledger), 1000, "")
     assert len(ledger) == 1
@@ -272,17 +276,23 @@ def test_a_connection_is_forgotten_with_the_acknowledgement_of_its_close() -> No
 
 
 def test_nothing_is_kept_of_a_forgotten_connection() -> None:
+    # I-1.8, I-R1-4: neither a subscription nor its number, to know that it has been.
+    serial = 0x1234_5678_9ABC
     ledger, (worker,) = ledger_with(1)
-    connection = connect(ledger, 7, wire.Subscribe(7, "room"))
+    connection = connect(ledger, serial, wire.Subscribe(serial, "room"))
     send(ledger, connection, "a")
     ledger.receive_close(connection, 1000, "")
-    ack(ledger, worker, 7, 1, wire.Attach(7, b"state"))
-    ack(ledger, worker, 7, 2)
+    assert serial in reachable(ledger)
+    ack(ledger, worker, serial, 1, wire.Attach(serial, b"state"))
+    ack(ledger, worker, serial, 2)
     ledger.take_commands()
-    assert not [each for each in reachable(ledger) if isinstance(each, KEPT)]
+    kept = reachable(ledger)
+    assert not [each for each in kept if isinstance(each, KEPT)]
+    assert serial not in kept
 
 
 def test_a_forgotten_connection_has_nothing_to_say() -> None:
+    # C17, I-R8-4, I-4.10.
     ledger, (worker,) = ledger_with(1)
     connection = connect(ledger)
     ledger.receive_close(connection, 1000, "")
@@ -291,6 +301,7 @@ def test_a_forgotten_connection_has_nothing_to_say() -> None:
     send(ledger, connection, "late")
     ledger.receive_close(connection, 1000, "")
     assert ledger.take_commands() == []
+    assert not [each for each in reachable(ledger) if isinstance(each, KEPT)]
 
 
 # The commit.
@@ -382,12 +393,15 @@ def any_action(serial: int) -> list[wire.Action]:
 
 
 def test_actions_on_a_connection_that_is_not_held_do_nothing() -> None:
+    # C17, I-1.5: whoever kept a handle of it. I-R3-4, I-4.10: nor are they kept until it may come.
     ledger, _ = ledger_with()
-    ledger.receive_actions(any_action(404))
+    ledger.receive_actions(any_action(0x1234_5678_9ABC))
     assert ledger.take_commands() == []
+    assert 0x1234_5678_9ABC not in reachable(ledger)
 
 
 def test_nothing_is_written_to_a_client_behind_its_close_frame() -> None:
+    # E17, E28.
     ledger, (worker,) = ledger_with(1)
     connection = connect(ledger, 7, wire.Subscribe(7, "room"))
     send(ledger, connection, "a")
@@ -399,6 +413,7 @@ def test_nothing_is_written_to_a_client_behind_its_close_frame() -> None:
 
 
 def test_nothing_is_written_to_a_client_that_has_gone() -> None:
+    # I-R1-5: not even what is published to its own channels.
     ledger, (worker,) = ledger_with(1)
     connection = connect(ledger, 7, wire.Subscribe(7, "room"))
     send(ledger, connection, "a")
@@ -409,7 +424,7 @@ def test_nothing_is_written_to_a_client_that_has_gone() -> None:
 
 
 def test_a_client_that_is_being_closed_is_still_listened_to() -> None:
-    # A41.
+    # C16, A41, I-0.8.
     ledger, _ = ledger_with(1)
     connection = connect(ledger, 7, wire.Close(7, 1000, ""))
     send(ledger, connection, "a")
@@ -445,6 +460,31 @@ def test_a_publication_reaches_who_is_subscribed_at_that_point() -> None:
     publish = wire.PublishText("room", "a", 0, 0)
     subscribe, unsubscribe = wire.Subscribe(7, "room"), wire.Unsubscribe(7, "room")
     ledger.receive_actions([publish, subscribe, publish, unsubscribe, publish])
+    assert ledger.take_commands() == [do.WriteMany([connection], "a")]
+
+
+def test_a_publication_before_the_socket_came_leaves_the_subscription_alone() -> None:
+    # I-R1-2: the upgrade listener had subscribed when somebody posted to a channel without members.
+    ledger, (worker,) = ledger_with(1)
+    coming = handover(7, wire.Subscribe(7, "room"))
+    ledger.receive_actions([wire.PublishText("room", "too early", 0, 0)])
+    connection = ledger.adopt(coming, worker)
+    assert connection is not None
+    ledger.receive_actions([wire.PublishText("room", "in time", 0, 0)])
+    assert ledger.take_commands() == [do.WriteMany([connection], "in time")]
+
+
+def test_one_that_leaves_a_channel_and_comes_back_is_subscribed() -> None:
+    # I-2.6, I-1.8: in one event, in two, or with a publication in between.
+    ledger, (worker,) = ledger_with(1)
+    subscribe, unsubscribe = wire.Subscribe(7, "room"), wire.Unsubscribe(7, "room")
+    publish = wire.PublishText("room", "a", 0, 0)
+    connection = connect(ledger, 7, subscribe, unsubscribe, subscribe)
+    send(ledger, connection, "x", "y")
+    ledger.take_commands()
+    ack(ledger, worker, 7, 1, unsubscribe, publish)
+    assert ledger.take_commands() == []
+    ack(ledger, worker, 7, 2, subscribe, publish)
     assert ledger.take_commands() == [do.WriteMany([connection], "a")]
 
 
@@ -559,6 +599,7 @@ def test_a_worker_that_has_finished_hears_no_more() -> None:
 
 
 def test_a_worker_is_called_once_until_one_comes() -> None:
+    # I-R1-1.
     ledger, _ = ledger_with()
     send(ledger, connect(ledger, 7), "a")
     send(ledger, connect(ledger, 8), "b")
@@ -718,7 +759,7 @@ def test_a_connection_that_is_looked_up_is_told_as_it_is_now() -> None:
 
 @pytest.mark.parametrize("how", ["by the application", "by the client"])
 def test_a_connection_that_closes_is_found_until_its_close_was_handled(how: str) -> None:
-    # A51.
+    # A51, I-0.13.
     ledger, (worker,) = ledger_with(1)
     connection = connect(ledger)
     if how == "by the application":
@@ -858,6 +899,7 @@ def test_the_close_comes_once_and_last_though_the_client_vanishes_during_a_redel
 
 
 def test_without_a_worker_deliveries_wait_for_the_next() -> None:
+    # C4.
     ledger, (worker,) = ledger_with(1)
     connection = connect(ledger)
     send(ledger, connection, "a")
@@ -987,6 +1029,7 @@ def test_a_client_whose_poison_filled_its_mailbox_is_read_from_again() -> None:
 
 
 def test_a_worker_gets_nothing_before_its_generation_is_preferred() -> None:
+    # I-R5-1.
     ledger, _ = ledger_with()
     send(ledger, connect(ledger), "a")
     ledger.worker_ready(1, 2)
@@ -1189,6 +1232,7 @@ def test_what_is_finished_is_no_load() -> None:
 
 
 def test_a_full_mailbox_stops_reading_once() -> None:
+    # I-4.10.
     ledger, _ = ledger_with(messages=2)
     connection = connect(ledger)
     send(ledger, connection, "a")
@@ -1198,6 +1242,7 @@ def test_a_full_mailbox_stops_reading_once() -> None:
 
 
 def test_a_mailbox_is_full_of_bytes_too() -> None:
+    # I-4.10.
     ledger, _ = ledger_with(size=10)
     connection = connect(ledger)
     send(ledger, connection, b"x" * 9)
@@ -1281,6 +1326,7 @@ def test_the_end_is_reported_when_the_last_close_event_is_acknowledged() -> None
 
 
 def test_the_end_is_reported_at_once_when_there_is_no_connection() -> None:
+    # I-R2-6.
     ledger, _ = ledger_with()
     ledger.close_all(1001, "")
     assert ledger.take_commands() == [do.ReportEmpty()]

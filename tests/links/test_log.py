@@ -1,4 +1,4 @@
-"""Nothing that a record quotes is taken for a record, and no terminal obeys it (I-5.11)."""
+"""Nothing that a record quotes is taken for a record, and no terminal obeys it."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.flow.server import Server, wait_for
@@ -345,6 +345,20 @@ def test_without_its_keeper_an_endpoint_is_disconnected(stay: Stay) -> None:
         assert asked(bob, "b") == "b v1 r0"
 
 
+def test_an_endpoint_whose_connection_is_refused_is_disconnected(tmp_path: Path) -> None:
+    # I-0.9: each such client would leave one behind that waits for ever.
+    with start(tmp_path, "--max-connections", "1") as server:
+        stay = Stay(server, tmp_path)
+        with stay.connect("/echo") as ann:
+            with pytest.raises(InvalidStatus, match="503"):
+                stay.connect("/leaves")
+            stay.wait_for_note("disconnected 1006")
+            stay.wait_for_note("finally")
+            assert asked(ann, "a") == "a v1 r0"
+        # Whoever comes too often does not fill the log of the workers either.
+        assert "the keeper refused" not in server.log()
+
+
 def test_data_that_cannot_be_kept_ends_the_endpoint(stay: Stay) -> None:
     with stay.connect("/keeps_nonsense") as ann:
         assert end_of(ann) == (1011, "")
@@ -361,7 +375,7 @@ def test_listeners_and_endpoints_live_side_by_side(stay: Stay) -> None:
 
 
 def test_one_that_takes_over_waits_for_a_client_that_does_not_read(tmp_path: Path) -> None:
-    def pours_no_more(version: str) -> None:
+    def pours_no_more(stay: Stay, version: str) -> None:
         before = [0]
 
         def stands_still() -> bool:
@@ -374,9 +388,9 @@ def test_one_that_takes_over_waits_for_a_client_that_does_not_read(tmp_path: Pat
     with start(tmp_path, "--drain-timeout", "1") as server:
         stay = Stay(server, tmp_path)
         with stay.connect("/pours", close_timeout=0.1) as ann:
-            pours_no_more("1")
+            pours_no_more(stay, "1")
             stay.reload("2")
-            pours_no_more("2")
+            pours_no_more(stay, "2")
             # It is not a slow consumer that has to be closed: nobody sent it too much.
             while not str(ann.recv(TIMEOUT)).startswith("v2 "):
                 pass

@@ -145,6 +145,7 @@ async def test_publication_is_a_copy() -> None:
 
 @in_loop
 async def test_worker_that_breaks_the_contract_is_replaced() -> None:
+    # C33: the double of the keeper holds its workers to it.
     async with TestClient(echo_app()) as client, client.connect("/") as ws:
         supervisor = client._open()[0]
         worker = await supervisor.worker()

@@ -62,6 +62,7 @@ def test_errors_are_holdfast_errors(name: str) -> None:
 
 
 def test_client_needs_nothing_that_listens_polls_or_serves() -> None:
+    # I-1.9.
     # So that it works where the server does not: epoll, for one, is Linux only.
     code = """
 import sys

@@ -501,6 +501,27 @@ async def test_block_left_by_an_exception_closes_without_hiding_it() -> None:
 
 
 @in_loop
+async def test_close_listener_that_raises_leaves_nothing_of_the_connection() -> None:
+    # C20.
+    app = accepting()
+
+    @app.on("websocketclose")
+    def fail(_: WebSocketCloseEvent) -> None:
+        raise KeyError
+
+    @app.on("fetch")
+    async def count(_: FetchEvent) -> Response:
+        return Response(str(len(await app.clients.match_all())))
+
+    async with TestClient(app) as client:
+        async with client.connect("/"):
+            assert await (await client.fetch("/")).text() == "1"
+        await client.settle()
+        assert [type(error) for error in client.errors] == [KeyError]
+        assert await (await client.fetch("/")).text() == "0"
+
+
+@in_loop
 async def test_listener_that_raises_may_close_the_connection() -> None:
     app = accepting()
 

@@ -261,6 +261,7 @@ def test_if_the_keeper_takes_nothing_the_client_gets_a_503() -> None:
 
 
 def test_if_the_keeper_refuses_the_connection_the_endpoint_is_told() -> None:
+    # I-0.9.
     async def story() -> None:
         stage = Stage(echo)
         serial = await stage.open()

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from holdfast import EventSettled, ServiceWorker, WebSocketMessageEvent
+from holdfast import (
+    EventSettled,
+    ServiceWorker,
+    WebSocketCloseEvent,
+    WebSocketMessageEvent,
+)
 from holdfast.core.ports import About
 from holdfast.wire.codec import decode_plain, encode_about, encode_plain
 from holdfast.wire.messages import (
@@ -132,6 +137,7 @@ def test_acknowledgement_carries_all_that_the_listener_asked_for() -> None:
 def test_deliveries_of_one_connection_run_one_after_the_other() -> None:
     # A87; A46 is different: there, what comes after an await may interleave. A45: what an async
     # listener returns is waited for.
+    # I-0.11.
     async def listener(event: WebSocketMessageEvent) -> None:
         await asyncio.sleep(0.01 if event.data == "slow" else 0)
         event.source.send(str(event.data))
@@ -186,6 +192,7 @@ def test_acknowledgement_does_not_wait_for_the_next_event_of_its_connection() ->
 
 
 def test_delivery_behind_another_sees_what_that_one_changed() -> None:
+    # I-2.8: after it had waited.
     async def listener(event: WebSocketMessageEvent) -> None:
         await asyncio.sleep(0)
         event.source.data = (event.source.data or 0) + 1
@@ -214,7 +221,7 @@ def test_delivery_sent_after_the_last_acknowledgement_was_seen_is_believed() -> 
 
 
 def test_event_that_fails_sends_nothing_and_changes_nothing() -> None:
-    # A45, A87: and the next one runs.
+    # A45, A87, I-0.4: and the next one runs.
     def listener(event: WebSocketMessageEvent) -> None:
         event.source.send(f"{event.source.data} {sorted(event.source.channels)}")
         if event.data == "bad":
@@ -236,11 +243,35 @@ def test_failure_closes_the_connection_where_the_listener_was_registered_so() ->
 
 
 def test_data_that_cannot_be_kept_fails_the_event() -> None:
+    # I-0.12 is different: there, null is kept, with a warning.
     def listener(event: WebSocketMessageEvent) -> None:
         event.source.send("never")
         event.source.data = {"bad": object()}
 
     assert run(app_with(listener), [text("x")]).acks()[0].actions == []
+
+
+def test_data_that_cannot_be_read_is_the_failure_of_who_reads_it() -> None:
+    # I-R2-4, I-R3-6: which connection it is does not hang on its data, nor do its other events.
+    app, seen = ServiceWorker(), []
+
+    @app.on("websocketmessage")
+    def listen(event: WebSocketMessageEvent) -> None:
+        if event.data == "read":
+            event.source.send(str(event.source.data))
+        event.source.send(str(event.data))
+
+    @app.on("websocketclose")
+    def close(event: WebSocketCloseEvent) -> None:
+        seen.append((event.source.id, event.code))
+
+    broken = b"\xc1"
+    closing = DeliverClose(1, 3, 1, 4000, "bye", ABOUT, broken, 0)
+    messages = [text("read", 1, attachment=broken), text("go on", 2, attachment=broken)]
+    link = run(app, [*messages, closing])
+    assert link.texts() == ["go on"]
+    assert sum(ack.count for ack in link.acks()) == 3
+    assert [code for _, code in seen] == [4000]
 
 
 def test_variable_set_by_one_event_is_not_seen_by_the_next() -> None:
@@ -353,7 +384,7 @@ def test_work_that_raises_is_logged_and_the_next_message_comes(
 def test_failure_is_logged_with_what_the_listener_was_given(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # A45, A87.
+    # A45, A87, I-2.7.
     async def listener(event: WebSocketMessageEvent) -> None:
         await asyncio.sleep(0)
         raise RuntimeError("secret detail")

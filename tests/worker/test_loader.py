@@ -145,7 +145,7 @@ def test_work_may_be_extended_from_the_loop_while_other_work_is_pending() -> Non
 @pytest.mark.parametrize("step", ["install", "activate", "startup"])
 @pytest.mark.parametrize("how", ["at once", "after waiting", "in its work"])
 def test_a_step_that_fails_ends_the_lifecycle(step: str, how: str) -> None:
-    # A6, B5, B6: redundant, and not for ever on its way.
+    # A6, B5, B6, I-4.3: redundant, and not for ever on its way.
     app = ServiceWorker()
     lines = journal(app)
 
@@ -192,6 +192,7 @@ def test_a_lifecycle_is_not_run_twice() -> None:
 
 
 def test_what_a_lifecycle_event_posts_leaves_when_it_has_ended() -> None:
+    # C26.
     app = ServiceWorker()
 
     @app.on("install")
@@ -276,6 +277,7 @@ def test_what_an_application_raises_when_it_is_imported_is_told_with_its_line(
 
 
 def test_an_application_that_was_mended_can_be_loaded(tmp_path: Path) -> None:
+    # I-R2-1.
     path = write(tmp_path, "raise ValueError")
     with pytest.raises(ApplicationError):
         load(path)

@@ -10,6 +10,7 @@ import errno
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -32,7 +33,20 @@ __all__ = ["main"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
-PORT = click.option("--port", default=7777, show_default=True, help="Port of the server.")
+PORT = click.option(
+    "--port",
+    default=7777,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Port of the server.",
+)
+BIND_PORT = click.option(
+    "--port",
+    default=7777,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to bind; 0 for one that is free.",
+)
 
 STATUS_TIMEOUT = 10.0  # seconds
 
@@ -92,7 +106,7 @@ def main() -> None:
 @main.command("serve")
 @application_argument
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
-@PORT
+@BIND_PORT
 @direct_option
 @worker_options
 @request_options
@@ -115,7 +129,7 @@ def serve_command(application: str, host: str, port: int, direct: bool, **option
 @main.command("develop")
 @application_argument
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
-@PORT
+@BIND_PORT
 @click.option(
     "--watch",
     "watch_patterns",
@@ -184,6 +198,8 @@ def _serve(settings: ServerSettings, run: Callable[[ServerSettings, socket.socke
         listener = bind(settings.host, settings.port)
     except OSError as error:
         _fail(_bind_problem(error, settings))
+    # Port 0 was a question: the answer is what clients and `holdfast status` have to know.
+    settings = replace(settings, port=listener.getsockname()[1])
     with listener:
         try:
             sys.exit(run(settings, listener))

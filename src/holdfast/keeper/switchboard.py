@@ -46,6 +46,9 @@ log = logging.getLogger("holdfast.keeper")
 # When a client that was turned away may come again. It has to be said, or all come at once.
 RETRY_AFTER = 5  # seconds
 
+# Whoever comes while the workers leave: nobody could dispatch the close event.
+STOPPING = Refusal(503, "the server stops", "")
+
 # Bytes of unfinished messages after which the memory is looked at, and not at the next tick only.
 SOON = 16 * 1024 * 1024
 
@@ -86,6 +89,7 @@ class Switchboard:
             most_per_address=limits.max_connections_per_address,
             most_per_second=limits.max_handshakes,
         )
+        self._is_stopping = False
         # Refusals that are not in the log yet, and why the last one was.
         self._turned_away = 0
         self._why = ""
@@ -153,6 +157,8 @@ class Switchboard:
         self._ledger.retire(worker)
 
     def close_all(self, code: int, reason: str) -> None:
+        """Let nobody in from here on, and report when the last connection is gone."""
+        self._is_stopping = True
         self._ledger.close_all(code, reason)
 
     def discount_memory(self) -> None:
@@ -337,9 +343,11 @@ class Switchboard:
         except ValueError as error:
             self._refuse(link, handover.serial, fd, str(error))
             return
-        guest = self._admission.enter(handover.address, time.monotonic())
+        guest: Refusal | str = STOPPING
+        if not self._is_stopping:
+            guest = self._admission.enter(handover.address, time.monotonic())
         if isinstance(guest, Refusal):
-            self._turn_away(fd, guest)
+            self._turn_away(link, handover, fd, guest)
             return
         connection = self._ledger.adopt(handover, link.ready)
         if connection is None:
@@ -358,10 +366,15 @@ class Switchboard:
                 bits=0 if agreement is None else agreement.server_bits,
             )
 
-    def _turn_away(self, fd: int | None, refusal: Refusal) -> None:
+    def _turn_away(
+        self, link: KeeperLink, handover: wire.Handover, fd: int | None, refusal: Refusal
+    ) -> None:
         """A limit is reached: the worker has done nothing wrong, and nothing of it is applied."""
         self._turned_away += 1
         self._why = refusal.why
+        if handover.endpoint:
+            # It waits for what its client says. A listener has returned and waits for nothing.
+            link.send(wire.Refused(handover.serial, ""))
         if fd is not None:
             _respond(fd, refusal.status)
 

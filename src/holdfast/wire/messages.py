@@ -301,7 +301,7 @@ class Refused(Struct, frozen=True, array_like=True, tag=5):
     """A handover was not adopted; its client got an HTTP error."""
 
     serial: int
-    why: str
+    why: str  # what the worker did wrong; empty: nothing, a limit of the keeper is reached
 
 
 class Drained(Struct, frozen=True, array_like=True, tag=6):

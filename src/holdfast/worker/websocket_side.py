@@ -95,8 +95,7 @@ class WebSocketSide:
             elif isinstance(message, wire.Welcome):
                 self._receive_welcome(message)
             elif isinstance(message, wire.Refused):
-                log.error("the keeper refused connection %#x: %s", message.serial, message.why)
-                self.attendance.refuse(message.serial)
+                self._receive_refusal(message)
             elif isinstance(message, wire.Drained):
                 self._drained.set()
             elif isinstance(message, wire.Probe):
@@ -121,6 +120,11 @@ class WebSocketSide:
         if self.inbox is not None:
             self.inbox.cut()
         self._link.send(wire.Hello(wire.VERSION))
+
+    def _receive_refusal(self, refusal: wire.Refused) -> None:
+        if refusal.why:
+            log.error("the keeper refused connection %#x: %s", refusal.serial, refusal.why)
+        self.attendance.refuse(refusal.serial)
 
     def _receive_welcome(self, welcome: wire.Welcome) -> None:
         if welcome.version != wire.VERSION:

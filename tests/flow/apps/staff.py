@@ -54,6 +54,8 @@ async def hear(event: MessageEvent) -> None:
 async def fetch(event: FetchEvent) -> Response:
     if event.request.path == "/slow":
         await asyncio.sleep(0.5)
+    elif event.request.path == "/post":
+        BroadcastChannel("news").post_message("a post")
     return Response(str(os.getpid()))
 
 

@@ -53,6 +53,8 @@ async def startup(_: object) -> None:
 @app.on("shutdown")
 async def shutdown(_: object) -> None:
     note(f"shutdown {VERSION}")
+    if VERSION == "bad shutdown":
+        raise RuntimeError("this version does not shut down")
 
 
 @app.on("fetch")
@@ -65,6 +67,7 @@ async def fetch(event: FetchEvent) -> Response | None:
         case "/raise":
             raise RuntimeError("secret detail")
         case "/slow":
+            note("slow has begun")
             await asyncio.sleep(0.5)
             return Response("slow but sure")
         case "/publish":
@@ -90,6 +93,7 @@ async def upgrade(event: WebSocketUpgradeEvent) -> None:
             connection.send("bye")
             connection.close(4001, "not today")
         case "/slow-upgrade":
+            note("slow-upgrade has begun")
             await asyncio.sleep(0.5)
             event.accept()
         case "/subprotocol":
