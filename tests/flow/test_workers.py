@@ -299,6 +299,20 @@ def test_nobody_else_waits_for_a_worker_whose_loop_stands(serve: Callable[..., S
         assert blocked.recv(20) == "blocked no more, attempt 2"
 
 
+def test_a_request_goes_to_a_worker_that_accepts(serve: Callable[..., Staff]) -> None:
+    # C3, D10: all have the one port, and whoever can takes what comes. There, in a pool, they take
+    # turns, and a request waits for one whose turn it is though it does nothing.
+    staff = serve(workers=2)
+    both = set(staff.wait_for_states("serving", "serving"))
+    for _ in range(4):
+        answered = staff.get()
+        os.kill(answered, signal.SIGSTOP)
+        try:
+            assert {answered, staff.get()} == both
+        finally:
+            os.kill(answered, signal.SIGCONT)
+
+
 def test_a_slow_listener_does_not_delay_others_on_its_worker(serve: Callable[..., Staff]) -> None:
     staff = serve()
     with ExitStack() as stack:
