@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.keeper.keepalive import DEAD, Keepalive
+from holdfast.keeper.keepalive import DEAD, Keepalive, Look
 
 FD = 7
 
@@ -53,50 +53,72 @@ def test_an_interval_is_never_shorter_than_it_should_be(seconds: float, ticks: i
 def test_a_client_that_was_heard_since_is_left_alone() -> None:
     wheel = keepalive()
     turn(wheel, 10)
-    assert wheel.judge(heard=4) == (False, 14)
+    assert wheel.judge(heard=4, asked=0) == Look(ping=False, asked=0, due=14)
 
 
 def test_a_silent_client_is_pinged_and_looked_at_when_its_time_is_up() -> None:
     wheel = keepalive()
     turn(wheel, 10)
-    assert wheel.judge(heard=0) == (True, 15)
+    assert wheel.judge(heard=0, asked=0) == Look(ping=True, asked=10, due=15)
 
 
 def test_a_client_that_has_answered_is_looked_at_an_interval_after_its_answer() -> None:
     wheel = keepalive()
     turn(wheel, 15)
-    assert wheel.judge(heard=11) == (False, 21)
+    assert wheel.judge(heard=11, asked=10) == Look(ping=False, asked=0, due=21)
+
+
+def test_an_answer_within_the_same_tick_is_one() -> None:
+    wheel = keepalive()
+    turn(wheel, 20)
+    assert wheel.judge(heard=10, asked=10) == Look(ping=True, asked=20, due=25)
 
 
 def test_a_client_that_has_not_answered_is_dead() -> None:
     wheel = keepalive()
     turn(wheel, 15)
-    assert wheel.judge(heard=0) == (False, DEAD)
+    assert wheel.judge(heard=0, asked=10).due == DEAD
+
+
+def test_who_has_longer_to_answer_than_to_be_silent_is_pinged_meanwhile() -> None:
+    wheel = keepalive(interval=2, timeout=5)
+    turn(wheel, 2)
+    assert wheel.judge(heard=0, asked=0) == Look(ping=True, asked=2, due=4)
+    turn(wheel, 2)
+    assert wheel.judge(heard=0, asked=2) == Look(ping=True, asked=2, due=6)
+    turn(wheel, 2)
+    assert wheel.judge(heard=0, asked=2) == Look(ping=True, asked=2, due=7)
+    turn(wheel, 1)
+    assert wheel.judge(heard=0, asked=2).due == DEAD
 
 
 @given(
     heard=st.lists(st.integers(1, 200), max_size=20),
     interval=st.integers(1, 30),
-    timeout=st.integers(1, 20),
+    timeout=st.integers(1, 40),
 )
 def test_who_speaks_often_enough_lives_and_who_does_not_is_found_out_in_time(
     heard: list[int], interval: int, timeout: int
 ) -> None:
     wheel = keepalive(interval=interval, timeout=timeout)
     wheel.put(FD, wheel.first_look())
-    last, end = 0, 300
-    for now in range(1, end):
+    last = asked = first_ping = 0
+    for now in range(1, 300):
         looks = list(wheel.turn())
+        for fd in looks:
+            look = wheel.judge(last, asked)
+            if look.due == DEAD:
+                assert now - first_ping == timeout, "it had time left"
+                return
+            assert now < look.due <= max(last, now) + interval
+            if look.ping and first_ping <= last:
+                first_ping = now
+                assert now - last == interval, "it is asked too early, or too late"
+            asked = look.asked
+            wheel.put(fd, look.due)
+        assert now - last < interval + timeout, "a dead client was not found out"
         if now in heard:
             last = now
-        assert now - last <= interval + timeout, "a dead client was not found out"
-        for fd in looks:
-            _, due = wheel.judge(last)
-            if due == DEAD:
-                assert now - last == interval + timeout, "it had time left"
-                return
-            assert due > now
-            wheel.put(fd, due)
 
 
 # -- where only an answer counts

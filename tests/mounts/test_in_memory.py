@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import WebSocketException
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocketDisconnect
 
 from holdfast import ServiceWorker
 from holdfast.testing import ConnectionClosed, TestClient, UpgradeRefused
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
 lines: list[str] = []
+gate = asyncio.Event()
 
 
 async def count(ws: WebSocket) -> None:
@@ -63,7 +65,18 @@ async def hello(request: Request) -> PlainTextResponse:
     return PlainTextResponse("hello")
 
 
-SOCKETS = (count, refuse, deny, broken, broken_later, closes)
+async def slow(ws: WebSocket) -> None:
+    await gate.wait()
+    await ws.accept()
+    lines.append("accepted")
+    try:
+        while True:
+            lines.append(await ws.receive_text())
+    except WebSocketDisconnect:
+        lines.append("left")
+
+
+SOCKETS = (count, refuse, deny, broken, broken_later, closes, slow)
 
 
 def application(adopt: Any = "resume") -> ServiceWorker:
@@ -111,6 +124,22 @@ def test_an_endpoint_outlives_its_worker() -> None:
     play(story)
     assert [line for line in lines if line != "ended"] == [f"begun {n}" for n in range(4)]
     assert lines.count("ended") == 4
+
+
+def test_an_endpoint_that_begins_again_slowly_hears_its_client_and_that_it_left() -> None:
+    async def story(client: TestClient) -> None:
+        async with client.connect("/api/slow") as ws:
+            gate.clear()
+            await client.crash_worker()
+            await ws.send("bye")
+            leaving = asyncio.create_task(ws.close())
+            await client.fetch("/api/hello")  # The worker knows it all by now.
+            gate.set()
+            await leaving
+
+    gate.set()
+    play(story)
+    assert lines == ["accepted", "accepted", "bye", "left"]
 
 
 def test_endpoints_that_are_to_close_do_so() -> None:

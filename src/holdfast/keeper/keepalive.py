@@ -11,14 +11,24 @@ ping interval; whoever looks finds no connection there, or another one that is d
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["DEAD", "Keepalive"]
+__all__ = ["DEAD", "Keepalive", "Look"]
 
 DEAD = -1
+
+
+class Look(NamedTuple):
+    """What to do about a client that was looked at."""
+
+    ping: bool
+    asked: int
+    """To be passed to the next look."""
+    due: int
+    """The tick of the next look. DEAD: it was asked and has not answered in time."""
 
 
 class Keepalive:
@@ -54,17 +64,23 @@ class Keepalive:
         self.now += 1
         return self._slots.pop(self.now, ())
 
-    def judge(self, heard: int) -> tuple[bool, int]:
-        """Return whether to ping a client, last heard in tick `heard`, and when to look again.
+    def judge(self, heard: int, asked: int) -> Look:
+        """Judge a client that is looked at in this tick.
 
-        DEAD instead of a tick says that it was asked and has not answered in time.
+        Args:
+            heard: the tick in which it was heard last.
+            asked: the tick of the first ping that it had not answered at the last look, 0 for
+                none. It has from then on to answer: it was silent before because it had nothing to
+                say.
         """
-        silence = self.now - heard
-        if silence < self._interval:
-            return False, heard + self._interval
-        if silence < self._interval + self._timeout:
-            return True, heard + self._interval + self._timeout
-        return False, DEAD
+        if self.now - heard < self._interval:
+            return Look(False, 0, heard + self._interval)
+        if heard >= asked:
+            asked = self.now  # Whatever was asked before is answered.
+        left = asked + self._timeout - self.now
+        if left <= 0:
+            return Look(False, asked, DEAD)
+        return Look(True, asked, self.now + min(self._interval, left))
 
     def question(self) -> bytes:
         """Return what to ask in a ping, where only its answer counts."""

@@ -41,6 +41,7 @@ class Socket:
     """One client's descriptor."""
 
     __slots__ = (
+        "asked",
         "bits",
         "connection",
         "decoder",
@@ -66,8 +67,9 @@ class Socket:
         # It had more to say last time than one read takes; `keeper/intake.py` is about that. Of a
         # new one nobody knows, and many may come at once.
         self.is_greedy = True
-        # Ticks: when the client was heard last, and when to look whether it still is.
-        self.heard = self.due = 0
+        # Ticks: when the client was heard last, when it was asked what it has not answered, and
+        # when to look again.
+        self.heard = self.asked = self.due = 0
         # Only while a frame or a fragmented message is incomplete.
         self.decoder: Decoder | None = None
         # What this turn produced, or what the kernel did not take yet.

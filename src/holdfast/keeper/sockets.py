@@ -30,7 +30,7 @@ from holdfast.framing.frames import (
     encode_pong,
 )
 from holdfast.keeper.intake import LARGE, READ_SIZE, Intake, payload
-from holdfast.keeper.keepalive import DEAD, Keepalive
+from holdfast.keeper.keepalive import DEAD, Keepalive, Look
 from holdfast.keeper.ledger import TICK
 from holdfast.keeper.poller import READABLE, WRITABLE
 from holdfast.keeper.socket import CLOSING, FINISHING, GONE, LINGERING, OPEN, Socket
@@ -507,19 +507,20 @@ class Sockets:
         """Ping a client that is silent; give up on one that does not answer."""
         if sock.stage is not OPEN:
             return  # It has a deadline.
-        is_silent, due = self._keepalive.judge(sock.heard)
         if sock.connection.is_paused or self._intake.is_waiting(sock):
             # Its answer would not be read. Its proxies shall see a sign of life all the same.
-            is_silent, due = True, self._keepalive.first_look()
-        if due == DEAD:
+            look = Look(True, 0, self._keepalive.first_look())
+        else:
+            look = self._keepalive.judge(sock.heard, sock.asked)
+        if look.due == DEAD:
             self.hits["pong_timeout"] += 1
             self._ledger.receive_close(sock.connection, VANISHED, "keepalive timeout")
             self._release(sock)
             return
-        if is_silent:
+        if look.ping:
             self._write(sock, encode_ping(self._keepalive.question()) if self._is_rated else PING)
-        sock.due = due
-        self._keepalive.put(sock.fd, due)
+        sock.asked, sock.due = look.asked, look.due
+        self._keepalive.put(sock.fd, look.due)
 
     def shed(self, sockets: Iterable[Socket], enough: int) -> int:
         """Close those that hold most memory, until they hold no more than `enough` bytes.

@@ -19,7 +19,8 @@ Rules:
    then or not; in its handshake, with the socket.
 3. `data` is committed with each acknowledgement, and by itself if there is nothing to acknowledge.
 4. An endpoint that was begun again is told `websocket.connect` and accepts, like the first one. Its
-   client notices nothing of that. Its begin is acknowledged when it asks for a message.
+   client notices nothing of that, and may have left by then: what it had said has to be received
+   all the same. The begin is acknowledged when the endpoint asks for a message.
 5. One that leaves says nothing any more; its connection is released when it has ended. What it had
    not acknowledged is delivered elsewhere.
 6. That the connection is gone is acknowledged when the endpoint has ended.
@@ -313,11 +314,12 @@ class Dialogue:
             RuntimeError: it is not the time to send this.
             TypeError, ValueError, AttachmentError: what is sent makes no sense.
         """
-        if self.is_gone:
+        kind = message["type"]
+        is_second_accept = self.is_resumed and kind == "websocket.accept"
+        if self.is_gone and not (is_second_accept and self.stage is CONNECTING):
             raise ClientDisconnected("the client is gone")
         if self._is_leaving:
             return None
-        kind = message["type"]
         say = _SAY.get((self.stage, kind))
         if say is None:
             raise RuntimeError(f"expected ASGI message {EXPECTED[self.stage]}, but got {kind!r}")
