@@ -136,6 +136,21 @@ def test_a_failure_is_discarded() -> None:
     assert host.commits == []
 
 
+@pytest.mark.parametrize("length", ["5", "abc", "\N{SUPERSCRIPT TWO}", "", "2, 2"])
+def test_a_response_with_another_length_than_its_body_has_is_a_failure(length: str) -> None:
+    host = FakeHost()
+    answer = settle(host.new_outbox(), Response("hi", headers={"Content-Length": length}))
+    assert isinstance(answer, Failure)
+    assert "Content-Length" in str(answer.error)
+    assert host.commits == []
+
+
+@pytest.mark.parametrize("body", ["hello", None, ""])
+def test_the_length_of_what_is_there_or_of_what_get_would_have_is_fine(body: str | None) -> None:
+    response = Response(body, headers={"Content-Length": "5"})
+    assert settle(FakeHost().new_outbox(), response) is response
+
+
 # -- what an application may ask itself
 
 

@@ -172,6 +172,30 @@ def test_application_that_could_not_start_fails_each_request_and_is_shown_once(
     assert [record.message.count("no database") for record in shown] == [3]
 
 
+def test_application_that_could_not_start_tries_again_after_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # I-R2-1, B6: a database that is not there yet must not fail the server for ever.
+    monkeypatch.setattr("holdfast.direct.asgi.PAUSE", 0.0)
+    noting = Noting()
+    failures = [RuntimeError("no database")]
+
+    @noting.app.on("startup")
+    def startup(_: object) -> None:
+        if failures:
+            raise failures.pop()
+
+    async def story() -> None:
+        server = Server(noting.app, has_lifespan=False)
+        with pytest.raises(Exception, match="no database"):
+            await server.fetch("/x")
+        for _ in range(2):
+            assert (await server.fetch("/x"))[0] == 200
+
+    run(story())
+    assert noting.notes == ["install", "activate", "startup"] * 2
+
+
 def test_application_starts_anew_in_another_event_loop() -> None:
     # As test clients of other frameworks have it: a loop per test, one application object.
     noting = Noting()

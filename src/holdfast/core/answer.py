@@ -61,7 +61,12 @@ def failure_response(error: BaseException, *, develop: bool) -> Response:
 
 
 def settle(outbox: Outbox, answer: Response | Failure | None) -> Response | Failure:
-    """Let the effects of a request go, or forget them if it has failed; 404 if nobody answered."""
+    """Let the effects of a request go, or forget them if it has failed; 404 if nobody answered.
+
+    A response that contradicts itself is a failure too.
+    """
+    if isinstance(answer, Response) and (why := answer.wrong_length) is not None:
+        answer = Failure(ValueError(f"{why}; leave that header to holdfast"), closes=False)
     if isinstance(answer, Failure):
         outbox.host.discard(outbox)
         return answer

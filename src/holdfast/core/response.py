@@ -305,6 +305,23 @@ class Response:
             raw.append((b"content-length", b"%d" % len(body)))
         return raw
 
+    @property
+    def wrong_length(self) -> str | None:
+        """For hosts: what is wrong with the Content-Length that an application has set, if it is.
+
+        Without a body it may be anything: that of the body that a GET would have had (RFC 9110
+        section 8.6).
+        """
+        length = None if self._headers is None else self._headers.get("content-length")
+        if length is None:
+            return None
+        if not (length.isascii() and length.isdigit()):
+            return f"Content-Length is a number, not {length!r}"
+        body = self._body
+        if isinstance(body, bytes) and body and len(body) != int(length):
+            return f"Content-Length is {length}, and the body has {len(body)} bytes"
+        return None
+
     def _default_headers(self) -> list[tuple[Bytes, Bytes]]:
         return [] if self._content_type is None else [(b"content-type", self._content_type)]
 

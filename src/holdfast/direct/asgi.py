@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Application", "settings"]
 
+# After a start that failed: requests until then fail for the same reason. Each with a start of its
+# own would make it worse for a database that has just come back.
+PAUSE = 1.0  # seconds
+
 
 def settings(
     *, allow_origins: Iterable[str], max_message: int, max_outbound: int, **others: Any
@@ -68,8 +72,9 @@ class Application:
         self._app = app
         self._settings = settings
         self._warnings = Warnings()
-        # The one that serves, or will.
+        # The one that serves, or will, or could not be started.
         self._service: asyncio.Task[Service] | None = None
+        self._again_at = 0.0  # by the loop's clock, if it could not
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -111,9 +116,9 @@ class Application:
         Raises:
             ApplicationError: it could not be started.
         """
-        starting = self._service
-        if starting is None or starting.get_loop() is not asyncio.get_running_loop():
-            starting = self._service = asyncio.create_task(self._start())
+        starting, loop = self._service, asyncio.get_running_loop()
+        if starting is None or starting.get_loop() is not loop or self._has_failed(starting):
+            starting = self._service = loop.create_task(self._start())
         if not starting.done():
             # Whoever waits may be cancelled, and others wait too.
             await asyncio.wait([starting])
@@ -128,7 +133,17 @@ class Application:
         again.traceback = error.traceback
         raise again
 
+    def _has_failed(self, starting: asyncio.Task[Service]) -> bool:
+        """Tell whether it failed so long ago that it is worth another try."""
+        if not starting.done() or starting.get_loop().time() < self._again_at:
+            return False
+        return isinstance(starting.exception(), ApplicationError)
+
     async def _start(self) -> Service:
-        service = Service(self._app, self._settings, asyncio.get_running_loop())
-        await service.start()
+        loop = asyncio.get_running_loop()
+        service = Service(self._app, self._settings, loop)
+        try:
+            await service.start()
+        finally:
+            self._again_at = loop.time() + PAUSE
         return service
