@@ -80,6 +80,7 @@ PURE_FILES = {
     "supervisor/back_off.py",
     "supervisor/commands.py",
     "supervisor/plan.py",
+    "supervisor/status.py",
     "supervisor/policy.py",
     "worker/dialogue.py",
     "worker/endpoint.py",

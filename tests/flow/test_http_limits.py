@@ -87,6 +87,10 @@ class Web(NamedTuple):
         found = re.findall(rf"HTTP: .*?\b{name} (\d+)", self.server.log())
         return sum(map(int, found))
 
+    def hits(self, limit: str) -> int:
+        """How much of that `holdfast status` shows."""
+        return int(self.server.status()["limits"][limit]["hits"])
+
     def memory(self) -> int:
         """Bytes that the workers have in RAM."""
         pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids]
@@ -506,7 +510,7 @@ def test_a_worker_answers_so_many_requests_at_once_and_not_one_more(tmp_path: Pa
                 # Still no more than one line.
                 assert web.seen().count("GET /hello") == 2
         wait_for(lambda: status(web.send(LAST)) == 200, "there is room again")
-        wait_for(lambda: web.counted("overloaded") == 3, "they are counted")
+        wait_for(lambda: web.counted("limit_concurrency") == 3, "they are counted")
 
 
 def test_requests_one_after_the_other_are_one_at_a_time(tmp_path: Path) -> None:
@@ -605,14 +609,17 @@ def test_what_was_refused_is_counted_in_the_log_and_not_listed(tmp_path: Path) -
             web.send(b"evil\x1b[31m\r\n\r\n")
         web.send(b"G")
         wait_for(lambda: web.counted("bad_requests") == 300, "all are counted")
-        wait_for(lambda: web.counted("header_timeouts") == 1, "this one too")
+        wait_for(lambda: web.counted("header_timeout") == 1, "this one too")
         for request in (
             padded(MAX_HEADER_SIZE + 1),
             post("/body", f"Content-Length: {MAX_BODY + 1}"),
             post("/body", "Transfer-Encoding: chunked") + b"fffff\r\n" + b"x" * 0xFFFFF,
         ):
             web.send(request)
-        wait_for(lambda: web.counted("too_large") == 3, "and these")
+        wait_for(lambda: web.counted("max_header_size") == 1, "and this one")
+        wait_for(lambda: web.counted("max_body") == 2, "and these")
+        names = ("max_header_size", "max_body")
+        wait_for(lambda: [web.hits(name) for name in names] == [1, 2], "`holdfast status` too")
         log = web.server.log()
     lines = [line for line in log.splitlines() if "HTTP: " in line]
     assert len(lines) < 30

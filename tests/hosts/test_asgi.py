@@ -71,6 +71,8 @@ class Side:
     ) -> None:
         self.host = FakeHost()
         self.errors: list[BaseException] = []
+        self.over: list[str] = []
+        """The limits that requests were over."""
         app = ServiceWorker()
         if fetch is not None:
             app.add_event_listener("fetch", fetch)
@@ -87,6 +89,7 @@ class Side:
             develop=develop,
             max_body=max_body,
             request_timeout=request_timeout,
+            on_limit=self.over.append,
         )
 
     async def answer(self, client: Client) -> Client:
@@ -334,8 +337,10 @@ def test_a_length_over_the_limit_is_refused_before_any_listener_runs(
         events.append(event)
         return Response()
 
-    client = Side(fetch).post(headers=[(b"content-length", length)])
+    side = Side(fetch)
+    client = side.post(headers=[(b"content-length", length)])
     assert client.status == status
+    assert side.over == ["max_body"] * (status == 413)
     assert client.is_complete
     assert bool(events) is (status == 200)
     assert ((b"connection", b"close") in client.headers) is (status == 413)
@@ -783,7 +788,7 @@ def test_listeners_that_take_too_long_are_cancelled_and_the_client_gets_503(
     assert (client.status, client.body) == (503, b"Service Unavailable")
     assert b"set-cookie" not in dict(client.headers)
     assert ended == ["cancelled"]
-    assert (side.host.commits, side.errors) == ([], [])
+    assert (side.host.commits, side.errors, side.over) == ([], [], ["request_timeout"])
     (record,) = caplog.records
     assert record.levelname == "ERROR"
     assert record.getMessage().startswith("GET '/x' was not answered within 0.01 s: 503")

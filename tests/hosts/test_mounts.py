@@ -63,7 +63,7 @@ def request(
     client: Client,
     *,
     max_body: int = 100,
-    on_too_large: Callable[[], None] = lambda: None,
+    on_limit: Callable[[str], None] = lambda _: None,
 ) -> Client:
     """Have the request answered, by listeners or by what is mounted."""
 
@@ -74,7 +74,7 @@ def request(
             FakeHost(),
             develop=False,
             max_body=max_body,
-            on_too_large=on_too_large,
+            on_limit=on_limit,
             mounts=mounts,
         )
         async with asyncio.timeout(5):
@@ -229,17 +229,17 @@ def test_an_empty_body_that_was_read_comes_again() -> None:
 def test_a_body_that_is_too_large_is_a_413(
     headers: Iterable[tuple[bytes, bytes]], has_listener: bool
 ) -> None:
-    hits: list[None] = []
+    hits: list[str] = []
     echo = Echo()
     app = mounted(echo)
     if has_listener:
         listening(app, leave)
     client = Client(b"hello", method="POST", headers=headers)
-    request(app, client, max_body=4, on_too_large=lambda: hits.append(None))
+    request(app, client, max_body=4, on_limit=hits.append)
     assert client.status == 413
     assert client.is_complete
     assert b"close" in dict(client.headers)[b"connection"]
-    assert len(hits) == 1
+    assert hits == ["max_body"]
     assert echo.lines[1:-1] == ([] if headers is LENGTH else ["disconnected"])
 
 

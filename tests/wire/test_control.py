@@ -33,6 +33,7 @@ DIRECTIONS: list[tuple[Any, list[Message]]] = [
             control.Retiring("why"),
             control.Idle(),
             control.Busy(),
+            control.Counted({"max_body": 3}),
         ],
     ),
     (

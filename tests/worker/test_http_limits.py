@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import astuple, fields
+from dataclasses import fields, replace
 from math import inf
 
 import pytest
@@ -15,7 +15,9 @@ from holdfast.worker.http_limits import (
     HEADER_TIMEOUT,
     LINGER,
     OVERLOADED,
+    PIPELINE_FULL,
     TARGET_TOO_LONG,
+    TOO_MANY_FIELDS,
     UNKNOWN_CODING,
     HttpCounts,
     Phase,
@@ -32,7 +34,9 @@ REFUSALS = (
     FIELDS_TOO_LARGE,
     HEADER_TIMEOUT,
     OVERLOADED,
+    PIPELINE_FULL,
     TARGET_TOO_LONG,
+    TOO_MANY_FIELDS,
     UNKNOWN_CODING,
 )
 
@@ -90,15 +94,15 @@ def test_a_vigil_is_as_old_as_the_last_looks_that_were_the_same(
 
 def test_counts_say_what_is_new() -> None:
     counts = HttpCounts()
-    assert counts.since(()) == ""
+    assert counts.since(HttpCounts()) == {}
     counts.count("bad_requests")
-    before = astuple(counts)
-    assert counts.since(before) == ""
+    before = replace(counts)
+    assert counts.since(before) == {}
     counts.count("bad_requests")
     counts.count("bad_requests")
-    counts.count("overloaded")
-    assert counts.since(before) == "bad_requests 2, overloaded 1"
-    assert counts.since(()) == "bad_requests 3, overloaded 1"
+    counts.count("max_body")
+    assert counts.since(before) == {"bad_requests": 2, "max_body": 1}
+    assert counts.since(HttpCounts()) == {"bad_requests": 3, "max_body": 1}
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)

@@ -117,6 +117,7 @@ async def wire(limits: HttpLimits, *, send_buffer: int | None = None) -> AsyncIt
         cast("SocketTaker", None),
         limits=limits,
         counts=HttpCounts(),
+        on_counted=lambda _: None,
         drain_timeout=1,
         trusted_proxies="127.0.0.1",
     )
@@ -292,7 +293,7 @@ def test_each_head_has_its_own_time() -> None:
             await line.pass_time(19)
             assert line.connections
             await line.pass_time(20)
-            assert line.server.counts == HttpCounts(header_timeouts=1)
+            assert line.server.counts == HttpCounts(header_timeout=1)
 
     run(main())
 
@@ -307,7 +308,7 @@ def test_a_body_that_stops_is_408_and_never_complete() -> None:
             assert (await line.receive()).startswith(b"HTTP/1.1 408 ")
             assert await line.receive() == b""
             assert line.app.bodies == [b"incomplete: hello"]
-            assert line.server.counts == HttpCounts(body_timeouts=1)
+            assert line.server.counts == HttpCounts(header_timeout=1)
 
     run(main())
 
@@ -357,7 +358,7 @@ def test_a_download_that_nobody_takes_ends_and_so_does_its_task() -> None:
             await line.pass_time(1)
             while line.connections or line.server._server.server_state.tasks:
                 await asyncio.sleep(0.001)
-            assert line.server.counts == HttpCounts(write_timeouts=1)
+            assert line.server.counts == HttpCounts(write_timeout=1)
             assert len(await line.receive_rest()) < 100_000
 
     run(main())
@@ -375,7 +376,7 @@ def test_more_to_write_is_no_progress() -> None:
                     connection.transport.write(b"x")
                 await line.pass_time(1.1)
             assert not line.connections
-            assert line.server.counts == HttpCounts(write_timeouts=1)
+            assert line.server.counts == HttpCounts(write_timeout=1)
 
     run(main())
 

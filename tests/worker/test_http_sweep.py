@@ -35,7 +35,7 @@ class Line:
 
 
 def sweep_of(*lines: Line, limits: HttpLimits = LIMITS) -> Sweep:
-    return Sweep(limits, HttpCounts(), set(lines))
+    return Sweep(limits, HttpCounts(), set(lines), lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_connection_that_ends_others_does_no_harm() -> None:
             lines.clear()
 
     lines.add(Ending(Phase.IDLE))
-    sweep = Sweep(LIMITS, HttpCounts(), lines)
+    sweep = Sweep(LIMITS, HttpCounts(), lines, lambda _: None)
     sweep.look(0)
     sweep.look(5)
     assert not lines
@@ -171,25 +171,26 @@ def test_many_connections_are_looked_at_a_few_at_a_time() -> None:
 
 def test_one_line_tells_of_all_since_the_last(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "holdfast.worker")
-    counts = HttpCounts()
-    sweep = Sweep(LIMITS, counts, set())
+    counts, told = HttpCounts(), list[dict[str, int]]()
+    sweep = Sweep(LIMITS, counts, set(), told.append)
     for _ in range(1000):
         counts.count("bad_requests")
         sweep.note(BAD_REQUEST.because("bad\nthing"), ("192.0.2.1", 5))
-    counts.count("overloaded")
+    counts.count("limit_concurrency")
     sweep.note(OVERLOADED, None)
     sweep.stop()
     sweep.stop()
     assert caplog.messages == [
-        "HTTP: bad_requests 1000, overloaded 1; the last one: 503 to None, "
+        "HTTP: bad_requests 1000, limit_concurrency 1; the last one: 503 to None, "
         "'too many requests at once'"
     ]
+    assert told == [{"bad_requests": 1000, "limit_concurrency": 1}]
 
 
 def test_nothing_in_the_log_breaks_its_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "holdfast.worker")
-    counts = HttpCounts()
-    sweep = Sweep(LIMITS, counts, set())
+    counts, told = HttpCounts(), list[dict[str, int]]()
+    sweep = Sweep(LIMITS, counts, set(), told.append)
     counts.count("bad_requests")
     sweep.note(BAD_REQUEST.because("bad\nthing\x1b"), ("evil\n", 5))
     sweep.stop()
@@ -200,8 +201,8 @@ def test_nothing_in_the_log_breaks_its_line(caplog: pytest.LogCaptureFixture) ->
 
 def test_what_was_cut_off_has_no_answer_to_tell_of(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "holdfast.worker")
-    counts = HttpCounts()
-    sweep = Sweep(LIMITS, counts, set())
-    counts.count("write_timeouts")
+    counts, told = HttpCounts(), list[dict[str, int]]()
+    sweep = Sweep(LIMITS, counts, set(), told.append)
+    counts.count("write_timeout")
     sweep.stop()
-    assert caplog.messages == ["HTTP: write_timeouts 1"]
+    assert caplog.messages == ["HTTP: write_timeout 1"]

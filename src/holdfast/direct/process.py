@@ -13,6 +13,7 @@ import os
 import secrets
 import signal
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from holdfast.config import worker_settings
@@ -22,7 +23,7 @@ from holdfast.keeper.process import allow_descriptors
 from holdfast.keeper.sockets import TICK
 from holdfast.keeper.switchboard import Switchboard
 from holdfast.supervisor.control_socket import ControlSocket
-from holdfast.supervisor.status import describe_keeper
+from holdfast.supervisor.status import count_http, describe
 from holdfast.wire import control
 from holdfast.worker.process import WorkerProcess
 
@@ -91,6 +92,8 @@ class DirectServer:
             self._ends,
         )
         self._control = ControlSocket(settings.port, self._answer)
+        # What was refused over HTTP; by limit.
+        self._http_hits: Counter[str] = Counter()
         self._exit: asyncio.Future[int] = self._loop.create_future()
         self._is_serving = self._is_stopping = self._has_stopped = False
 
@@ -155,6 +158,8 @@ class DirectServer:
             self._is_serving = True
             log.info("serving %s on %s", self._settings.application, self._url())
             self._ends.tell(control.Serve())
+        elif isinstance(message, control.Counted):
+            count_http(self._http_hits, message.hits, self._settings)
         elif isinstance(message, control.Failed):
             log.error("%s\n%s", message.summary, message.traceback)
             self._end(FAILED)
@@ -235,7 +240,7 @@ class DirectServer:
             "supervisor": {"pid": pid, "state": state},
             "keeper": {"pid": pid, "state": state},
             "workers": [worker],
-            **describe_keeper(self._switchboard.status(), self._settings.keeper),
+            **describe(self._switchboard.status(), self._http_hits, self._settings),
         }
 
     def _url(self) -> str:

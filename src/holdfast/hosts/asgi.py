@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,7 +92,8 @@ class HttpSide:
         request_timeout: seconds that the listeners of a request may take to answer; 0 for ever.
         allow_origins: whose pages may open a WebSocket, beside the server's own; patterns of
             `framing/origin.py:OriginPolicy`.
-        on_too_large: called for each request that is refused with 413.
+        on_limit: called with "max_body" for each request that is refused with 413, and with
+            "request_timeout" for each whose listeners took too long.
         mounts: what gets the requests that no listener answers.
         endpoints: what runs the WebSocket endpoints of `mounts`; None if nothing does.
 
@@ -108,7 +110,7 @@ class HttpSide:
         max_body: int = 16 * 1024 * 1024,
         request_timeout: float = 30.0,
         allow_origins: tuple[str, ...] = (),
-        on_too_large: Callable[[], None] = lambda: None,
+        on_limit: Callable[[str], None] = lambda _: None,
         mounts: Mounts | None = None,
         endpoints: Endpoints | None = None,
     ) -> None:
@@ -119,7 +121,8 @@ class HttpSide:
         self._host = host
         self._develop = develop
         self._max_body = max_body
-        self._on_too_large = on_too_large
+        self._on_limit = on_limit
+        self._on_too_large = partial(on_limit, "max_body")
         self._request_timeout = request_timeout or inf
         self._deadlines = Deadlines(self._tell_late)
 
@@ -314,6 +317,7 @@ class HttpSide:
 
     async def _tell_late(self, late: tuple[Exchange, Request]) -> None:
         exchange, request = late
+        self._on_limit("request_timeout")
         log.error(
             "%s %r was not answered within %g s: 503, its listeners were cancelled",
             request.method,

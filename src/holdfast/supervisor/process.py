@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from holdfast.config import KeeperSettings, worker_settings
@@ -28,7 +29,7 @@ from holdfast.supervisor.children import (
 from holdfast.supervisor.control_socket import ControlSocket
 from holdfast.supervisor.plan import ChildState, Plan
 from holdfast.supervisor.policy import Policy
-from holdfast.supervisor.status import describe_keeper
+from holdfast.supervisor.status import count_http, describe
 from holdfast.supervisor.watch import reload_on_change
 from holdfast.wire import control
 
@@ -78,6 +79,8 @@ class Supervisor:
         # Who asked for a reload, by the generation that will be the answer.
         self._reloads: dict[int, list[asyncio.Future[dict[str, Any]]]] = {}
         self._statuses: list[asyncio.Future[control.KeeperStatus]] = []
+        # What workers have refused over HTTP, those that are gone too; by limit.
+        self._http_hits: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._exit: asyncio.Future[int] = self._loop.create_future()
         self._is_stopping = False
@@ -194,6 +197,8 @@ class Supervisor:
                 policy.worker_idle(number, now)
             case control.Busy():
                 policy.worker_busy(number, now)
+            case control.Counted(hits):
+                count_http(self._http_hits, hits, self._settings)
             case control.Retiring(why):
                 log.info("worker %d will be replaced: %s", number, why)
                 policy.worker_retiring(number, now)
@@ -392,7 +397,7 @@ class Supervisor:
                 for child in self._policy.children
                 if child.worker in self._workers
             ],
-            **describe_keeper(keeper, self._settings.keeper),
+            **describe(keeper, self._http_hits, self._settings),
         }
 
     def _state(self) -> str:

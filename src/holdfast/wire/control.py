@@ -20,6 +20,7 @@ __all__ = [
     "CloseAll",
     "Connect",
     "ControlDecoder",
+    "Counted",
     "Drain",
     "Empty",
     "Failed",
@@ -111,7 +112,13 @@ class Busy(Message, frozen=True, tag=7):
     """The worker has something to do again."""
 
 
-FromWorker: TypeAlias = Ready | Failed | Quiet | Alive | Retiring | Idle | Busy
+class Counted(Message, frozen=True, tag=8):
+    """What the worker has refused over HTTP since it said so last, by the limit's name."""
+
+    hits: dict[str, int]
+
+
+FromWorker: TypeAlias = Ready | Failed | Quiet | Alive | Retiring | Idle | Busy | Counted
 
 
 # --- supervisor → keeper ------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from holdfast.worker.http_protocol import HttpProtocol
 from holdfast.worker.http_sweep import Sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -50,6 +50,7 @@ class HttpServer:
 
     Args:
         counts: what is refused is counted there.
+        on_counted: called with what was counted since the last call, about once a second.
         drain_timeout: seconds that requests in flight may take when the server stops.
         trusted_proxies: whose X-Forwarded-For and X-Forwarded-Proto count, as for `Proxies`.
 
@@ -64,6 +65,7 @@ class HttpServer:
         *,
         limits: HttpLimits,
         counts: HttpCounts,
+        on_counted: Callable[[dict[str, int]], None],
         drain_timeout: float,
         trusted_proxies: str,
     ) -> None:
@@ -91,7 +93,7 @@ class HttpServer:
             timeout_graceful_shutdown=cast("int", drain_timeout),
         )
         self._server = _Server(config)
-        self._sweep = Sweep(limits, counts, self._server.server_state.connections)
+        self._sweep = Sweep(limits, counts, self._server.server_state.connections, on_counted)
         self._serving: asyncio.Task[None] | None = None
         self.lingers = False
         """True when connections that are kept alive get one more answer before they are closed."""

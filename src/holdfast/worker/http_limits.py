@@ -6,7 +6,7 @@ looks at all connections about once a second, so that none has a timer of its ow
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass
 from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple, assert_never
@@ -26,7 +26,9 @@ __all__ = [
     "LINGER",
     "MAX_PIPELINED",
     "OVERLOADED",
+    "PIPELINE_FULL",
     "TARGET_TOO_LONG",
+    "TOO_MANY_FIELDS",
     "UNKNOWN_CODING",
     "HttpCounts",
     "Phase",
@@ -116,39 +118,46 @@ class Vigil:
 
 @dataclass(slots=True)
 class HttpCounts:
-    """What a worker has refused and given up since it started."""
+    """What a worker has refused and given up since it started, by the limit that it was over."""
 
     bad_requests: int = 0
-    """Malformed, or to be read in two ways: 400, 501."""
+    """Over no limit, but malformed, or to be read in two ways: 400, 501."""
 
-    header_timeouts: int = 0
-    """A head that was begun and not completed in time: 408."""
+    max_header_size: int = 0
+    """414, 431."""
 
-    body_timeouts: int = 0
-    """A body that did not go on: 408, or the connection was closed."""
+    max_headers: int = 0
+    """431."""
 
-    write_timeouts: int = 0
+    max_body: int = 0
+    """413."""
+
+    header_timeout: int = 0
+    """A head that was begun and not completed, or a body that did not go on: 408."""
+
+    request_timeout: int = 0
+    """Listeners that did not answer in time: 503."""
+
+    write_timeout: int = 0
     """A client that did not take what it was sent: the connection was closed."""
 
-    too_large: int = 0
-    """A body, a target, or header fields: 413, 414, 431."""
+    limit_concurrency: int = 0
+    """503."""
 
-    overloaded: int = 0
-    """More at once than `--limit-concurrency`, or than one connection may: 503."""
+    max_pipelined: int = 0
+    """More than MAX_PIPELINED requests that wait on one connection: 503."""
 
     def count(self, name: str) -> None:
         setattr(self, name, getattr(self, name) + 1)
 
-    def since(self, earlier: tuple[int, ...]) -> str:
-        """Return what was counted since `earlier` in words; nothing, if nothing was.
-
-        Args:
-            earlier: from `dataclasses.astuple`; empty for the beginning.
-        """
-        names = [field.name for field in fields(self)]
-        now = astuple(self)
-        pairs = zip(names, now, earlier or (0,) * len(now), strict=True)
-        return ", ".join(f"{name} {new - old}" for name, new, old in pairs if new != old)
+    def since(self, earlier: HttpCounts) -> dict[str, int]:
+        """Return what was counted since `earlier`; nothing, if nothing was."""
+        before = asdict(earlier)
+        return {
+            name: count - before[name]
+            for name, count in asdict(self).items()
+            if count != before[name]
+        }
 
 
 class Refusal(NamedTuple):
@@ -195,11 +204,14 @@ class Refused(Exception):
 BAD_REQUEST = Refusal(400, "bad_requests", "malformed")
 # RFC 9112 section 6.1.
 UNKNOWN_CODING = Refusal(501, "bad_requests", "a transfer coding other than chunked")
-HEADER_TIMEOUT = Refusal(408, "header_timeouts", "the head of a request did not come in time")
-BODY_TIMEOUT = Refusal(408, "body_timeouts", "the body of a request did not go on")
-TARGET_TOO_LONG = Refusal(414, "too_large", "the target is too long")
-FIELDS_TOO_LARGE = Refusal(431, "too_large", "the header fields are too large")
-OVERLOADED = Refusal(503, "overloaded", "too many requests at once", ((b"retry-after", b"1"),))
+HEADER_TIMEOUT = Refusal(408, "header_timeout", "the head of a request did not come in time")
+BODY_TIMEOUT = Refusal(408, "header_timeout", "the body of a request did not go on")
+TARGET_TOO_LONG = Refusal(414, "max_header_size", "the target is too long")
+FIELDS_TOO_LARGE = Refusal(431, "max_header_size", "the header fields are too large")
+TOO_MANY_FIELDS = Refusal(431, "max_headers", "too many header fields")
+SOON = ((b"retry-after", b"1"),)
+OVERLOADED = Refusal(503, "limit_concurrency", "too many requests at once", SOON)
+PIPELINE_FULL = Refusal(503, "max_pipelined", "too many requests in a pipeline", SOON)
 
 
 def framing_excess(excess: int, size: int, body: int) -> int:

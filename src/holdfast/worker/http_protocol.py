@@ -33,7 +33,9 @@ from holdfast.worker.http_limits import (
     HEADER_TIMEOUT,
     MAX_PIPELINED,
     OVERLOADED,
+    PIPELINE_FULL,
     TARGET_TOO_LONG,
+    TOO_MANY_FIELDS,
     Phase,
     Refused,
     Vigil,
@@ -181,7 +183,7 @@ class HttpProtocol(HttpToolsProtocol):
         headers = self.headers
         headers.append(field)
         if len(headers) > self._max_headers:
-            raise Refused(FIELDS_TOO_LARGE.because("too many header fields"))
+            raise Refused(TOO_MANY_FIELDS)
 
     def on_headers_complete(self) -> None:
         parser = self.parser
@@ -248,7 +250,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _queue(self, cycle: RequestResponseCycle, earlier: RequestResponseCycle) -> None:
         if len(self.pipeline) >= MAX_PIPELINED:
             self.cycle = earlier
-            raise Refused(OVERLOADED.because("too many requests in a pipeline"))
+            raise Refused(PIPELINE_FULL)
         self.flow.pause_reading()
         self.pipeline.appendleft((cycle, self.app))
         self._earlier.append(earlier)
@@ -437,7 +439,7 @@ class HttpProtocol(HttpToolsProtocol):
             case Phase.BODY:
                 self._refuse(BODY_TIMEOUT)
             case Phase.WRITING:
-                self._server.counts.count("write_timeouts")
+                self._server.counts.count("write_timeout")
                 self._reset()
             case Phase.LINGERING:
                 self.transport.abort()

@@ -7,7 +7,7 @@ none for anything else. A limit is kept to within one turn.
 from __future__ import annotations
 
 import logging
-from dataclasses import astuple
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +15,7 @@ from holdfast.worker.http_limits import Phase, seconds
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from holdfast.config import HttpLimits
@@ -51,16 +51,22 @@ class Sweep:
     """Looks after all connections of one server.
 
     Args:
-        counts: what is logged when it has changed.
+        counts: what is told when it has changed.
         connections: those that are open; they come and go.
+        on_counted: called with what was counted since the last call, about once a second.
     """
 
     def __init__(
-        self, limits: HttpLimits, counts: HttpCounts, connections: Collection[Any]
+        self,
+        limits: HttpLimits,
+        counts: HttpCounts,
+        connections: Collection[Any],
+        on_counted: Callable[[dict[str, int]], None],
     ) -> None:
         self._seconds = {phase: seconds(limits, phase) for phase in Phase}
         self._counts = counts
-        self._logged = astuple(counts)
+        self._on_counted = on_counted
+        self._told = replace(counts)
         self._last: tuple[Refusal, str | None] | None = None
         self._connections: Collection[Connection] = connections
         times = (limits.keep_alive, limits.header_timeout, limits.write_timeout)
@@ -111,11 +117,13 @@ class Sweep:
             self._tell()
 
     def _tell(self) -> None:
-        """Log what was refused since the last time, in one line, however much it was."""
-        news = self._counts.since(self._logged)
-        if not news:
+        """Tell what was refused since the last time; the log in one line, however much it was."""
+        counted = self._counts.since(self._told)
+        if not counted:
             return
-        self._logged = astuple(self._counts)
+        self._told = replace(self._counts)
+        self._on_counted(counted)
+        news = ", ".join(f"{name} {count}" for name, count in counted.items())
         if self._last is None:
             log.info("HTTP: %s", news)
             return

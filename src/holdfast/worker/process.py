@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 from holdfast.config import WorkerSettings, from_json
@@ -117,7 +116,7 @@ class WorkerProcess:
             max_body=settings.max_body,
             request_timeout=settings.request_timeout,
             allow_origins=settings.allow_origins,
-            on_too_large=partial(counts.count, "too_large"),
+            on_limit=counts.count,
             mounts=mounts,
             endpoints=self._side.attendance,
         )
@@ -126,6 +125,7 @@ class WorkerProcess:
             self._handover,
             limits=settings.http,
             counts=counts,
+            on_counted=lambda counted: self._control.send(control.Counted(counted)),
             drain_timeout=settings.drain_timeout,
             trusted_proxies=settings.forwarded_allow_ips,
         )
