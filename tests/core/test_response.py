@@ -69,6 +69,31 @@ def test_the_callers_headers_win() -> None:
     assert response.raw_headers() == [(b"content-type", b"text/css"), (b"content-length", b"1")]
 
 
+@pytest.mark.parametrize(
+    ("body", "length", "why"),
+    [
+        ("ab", None, None),
+        ("ab", "2", None),
+        ("ab", "02", None),
+        ("ab", "3", "Content-Length is 3, and the body has 2 bytes"),
+        ("ab", "x", "Content-Length is a number, not 'x'"),
+        ("ab", "\N{SUPERSCRIPT TWO}", "Content-Length is a number, not '\N{SUPERSCRIPT TWO}'"),
+        (None, "3", None),
+        ("", "3", None),
+        (None, "-3", "Content-Length is a number, not '-3'"),
+    ],
+)
+def test_a_length_that_is_not_that_of_the_body_is_found(
+    body: str | None, length: str | None, why: str | None
+) -> None:
+    headers = {} if length is None else {"Content-Length": length}
+    assert Response(body, headers=headers).wrong_length == why
+
+
+def test_the_length_of_a_stream_is_known_when_it_has_ended() -> None:
+    assert Response(chunks(b"a"), headers={"Content-Length": "3"}).wrong_length is None
+
+
 def test_defaults_join_the_callers_headers() -> None:
     assert Response("a", headers={"X-A": "1"}).raw_headers() == [
         (b"x-a", b"1"),
