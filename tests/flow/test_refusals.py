@@ -120,10 +120,17 @@ def test_a_rejection_that_never_ends_does_so_with_its_client(gate: Gate) -> None
 
 
 @pytest.mark.parametrize("path", ["/too-long", "/too-short"])
-def test_a_rejection_of_another_length_than_it_says_is_not_taken_for_complete(
+def test_a_rejection_of_another_length_than_it_says_is_a_clean_500(gate: Gate, path: str) -> None:
+    # I-2.11: the length of what an upstream has sent, and its body decoded, for instance.
+    response, body = gate.refused(path)
+    assert (response.status, body) == (500, b"Internal Server Error")
+    assert "leave that header to holdfast" in gate.server.log()
+
+
+@pytest.mark.parametrize("path", ["/stream-too-long", "/stream-too-short"])
+def test_a_streamed_rejection_of_another_length_than_it_says_is_not_taken_for_complete(
     gate: Gate, path: str
 ) -> None:
-    # I-2.11.
     with pytest.raises(IncompleteRead):
         gate.refused(path)
 

@@ -360,12 +360,28 @@ async def test_endless_response_ends_the_fetch_with_a_timeout() -> None:
 
 
 @in_loop
-async def test_response_shorter_than_its_content_length_is_an_error() -> None:
+async def test_response_of_another_length_than_its_body_is_a_failure() -> None:
     app = ServiceWorker()
 
     @app.on("fetch")
     def fetch(_: FetchEvent) -> Response:
         return Response("four", headers={"content-length": "5"})
+
+    async with TestClient(app) as client:
+        with pytest.raises(ValueError, match="Content-Length is 5"):
+            await client.fetch("/")
+
+
+@in_loop
+async def test_stream_shorter_than_its_content_length_is_an_error() -> None:
+    app = ServiceWorker()
+
+    async def four() -> AsyncIterator[bytes]:
+        yield b"four"
+
+    @app.on("fetch")
+    def fetch(_: FetchEvent) -> Response:
+        return Response(four(), headers={"content-length": "5"})
 
     async with TestClient(app) as client:
         with pytest.raises(RuntimeError, match="shorter than its Content-Length"):

@@ -87,6 +87,10 @@ async def upgrade(event: WebSocketUpgradeEvent) -> None:
                 "Transfer-Encoding": "chunked",
             }
             event.reject(Response("passed on", status=403, headers=headers))
+        case "/stream-too-short":
+            event.reject(Response(short(), status=403, headers={"Content-Length": "500"}))
+        case "/stream-too-long":
+            event.reject(Response(short(), status=403, headers={"Content-Length": "3"}))
         case "/too-long":
             event.reject(Response("short", status=403, headers={"Content-Length": "500"}))
         case "/too-short":
@@ -105,6 +109,10 @@ async def upgrade(event: WebSocketUpgradeEvent) -> None:
         case "/reject-after":
             event.accept().subscribe("news")
             event.reject(Response("too late", status=403))
+
+
+async def short() -> AsyncIterator[bytes]:
+    yield b"short"
 
 
 async def endless() -> AsyncIterator[bytes]:
