@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+import os
 import socket
+import weakref
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
@@ -17,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from holdfast.config import HttpLimits
+from holdfast.hosts.asgi import EXTENSION
 from holdfast.worker.http import HttpServer
 from holdfast.worker.http_limits import HttpCounts, Phase
 
@@ -32,6 +37,10 @@ if TYPE_CHECKING:
     Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 TIMEOUT = 20  # seconds
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 
 
 class App:
@@ -64,6 +73,25 @@ class App:
             size -= piece
             message = {"type": "http.response.body", "body": b"x" * piece, "more_body": size > 0}
             await send(message)
+
+
+class Taker:
+    """`worker/handover.py:SocketTaker`; keeps nothing."""
+
+    async def give_descriptor(self, serial: int, fd: int) -> None:
+        os.close(os.dup(fd))
+
+    def announce(self, *args: object, **options: object) -> None:
+        pass
+
+
+class Upgrading(App):
+    """Gives the socket away, or what the client has left of it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.go.wait()
+        upgrade = SimpleNamespace(connection=SimpleNamespace(serial=7))
+        await scope["extensions"][EXTENSION].give(upgrade, None)
 
 
 class Wire:
@@ -110,11 +138,13 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(limits: HttpLimits, *, send_buffer: int | None = None) -> AsyncIterator[Wire]:
-    app = App()
+async def wire(
+    limits: HttpLimits, *, send_buffer: int | None = None, app: App | None = None
+) -> AsyncIterator[Wire]:
+    app = app or App()
     server = HttpServer(
         cast("HttpSide", app),
-        cast("SocketTaker", None),
+        cast("SocketTaker", Taker()),
         limits=limits,
         counts=HttpCounts(),
         on_counted=lambda _: None,
@@ -162,6 +192,40 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 
 LIMITS = HttpLimits(header_timeout=20, write_timeout=60, keep_alive=5)
+
+
+# --- memory
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_socket_that_was_given_away_leaves_nothing_to_the_garbage_collector(
+    leaves: bool,
+) -> None:
+    # What thousands of handshakes left made it pause workers for 150 ms (benchmarks/hostile).
+    async def test() -> None:
+        app = Upgrading()
+        async with wire(LIMITS, app=app) as line:
+            (protocol,) = line.connections
+            gone = weakref.ref(protocol)
+            app.go.clear()
+            await line.send(HANDSHAKE)
+            while protocol.cycle is None:
+                await asyncio.sleep(0.001)
+            if leaves:
+                line.client.close()
+                while line.connections:
+                    await asyncio.sleep(0.001)
+            del protocol
+            app.go.set()
+            while gone() is not None:
+                await asyncio.sleep(0.001)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(test())
+    finally:
+        gc.enable()
 
 
 # --- uvicorn

@@ -326,7 +326,9 @@ class HttpProtocol(HttpToolsProtocol):
         if method == b"CONNECT":
             raise Refused(BAD_REQUEST.because("CONNECT"))
         if method == b"GET" and is_upgrade_request(self.headers):
-            self._giver = Giver(self, self._handover)
+            client = self.scope["client"]
+            address = client[0] if client else ""
+            self._giver = Giver(self, self._handover, self.headers, address)
             extensions: dict[str, Any] = {EXTENSION: self._giver}
             self.scope["extensions"] = extensions
             return True
@@ -469,6 +471,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._giver is not None:
+            self._giver.lose()
         # uvicorn tells only the last request that its client has left. One before it may be
         # streaming still, and would for ever.
         for cycle in self._earlier:
