@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
-from holdfast import ServiceWorker
+from holdfast import BroadcastChannel, ServiceWorker
 from holdfast.testing import ConnectionClosed, TestClient, UpgradeRefused
 
 if TYPE_CHECKING:
@@ -140,6 +142,38 @@ def test_an_endpoint_that_begins_again_slowly_hears_its_client_and_that_it_left(
     gate.set()
     play(story)
     assert lines == ["accepted", "accepted", "bye", "left"]
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_an_endpoint_leaves_nothing_to_the_garbage_collector(raises: bool) -> None:
+    attendants: list[weakref.ref[object]] = []
+
+    async def endpoint(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "websocket":
+            raise RuntimeError("no lifespan")
+        attendants.append(weakref.ref(receive.__self__))
+        BroadcastChannel("news").post_message("here I am")
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        if raises:  # As most endpoints of FastAPI do.
+            raise WebSocketDisconnect
+
+    async def story() -> None:
+        app = ServiceWorker()
+        app.mount(endpoint)
+        async with TestClient(app) as client:
+            async with client.connect("/"):
+                pass
+            await client.settle()
+            assert [attendant() for attendant in attendants] == [None]
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(story())
+    finally:
+        gc.enable()
 
 
 def test_endpoints_that_are_to_close_do_so() -> None:

@@ -161,6 +161,7 @@ class Attendance:
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         attendant = self._tasks.pop(task)
+        attendant.task = None
         if not attendant.dialogue.is_ended:
             # Cancelled before its first step, or once too often.
             attendant.end(INTERNAL_ERROR)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from holdfast.core.connection import Connection
 from holdfast.core.headers import Headers
@@ -67,7 +68,7 @@ class Attendant:
         self.closes = closes
         self.outbox = host.new_outbox()
         """Where what the endpoint asks for beside ASGI goes: it leaves with what it sends."""
-        self.outbox.seal(_Asked(self))
+        self.outbox.seal(_Asked(self, host.leaving))
         data = host.decode(attachment) if attachment else {}
         self.connection = Connection(self.outbox, serial, about, attachment, closed=False)
         self.connection.data = data
@@ -114,6 +115,7 @@ class Attendant:
         if self.handshake is not None:
             await self.handshake.end(is_failure=error is not None)
         self.end(NORMAL if error is None and self.dialogue.stage is Stage.OPEN else INTERNAL_ERROR)
+        error = None  # Its traceback has this frame: again a circle.
 
     def _is_end_of_client(self, error: BaseException) -> bool:
         """Tell whether this is what Starlette raises when the client has left.
@@ -127,6 +129,7 @@ class Attendant:
         """The endpoint has ended."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         self.dialogue.end(SERVICE_RESTART if self._cancelled is not None else code)
         self._attendance.note(self)
 
@@ -181,13 +184,12 @@ class Attendant:
             assert self.handshake is not None  # Only the first begin has one to answer.
             await self.handshake.go_on(sent)
 
-    def ask(self, action: wire.Action) -> None:
-        """Take what the endpoint asks for beside ASGI."""
-        if self.dialogue.ask(action):
-            self._attendance.note(self)
-        elif isinstance(action, PUBLICATIONS):
-            # It has nothing to do with the connection, which is at an end here.
-            self._attendance.host.leaving.append(action)
+    def ask(self, action: wire.Action) -> bool:
+        """Take what the endpoint asks for beside ASGI; return whether it was taken."""
+        if not self.dialogue.ask(action):
+            return False
+        self._attendance.note(self)
+        return True
 
     def _settle(self) -> None:
         self.dialogue.settle()
@@ -275,14 +277,19 @@ class Attendant:
 
 
 class _Asked(list["wire.Action"]):
-    """Actions outside an event: those of one endpoint."""
+    """Actions outside an event: those of one endpoint, or of what it has left behind."""
 
-    def __init__(self, attendant: Attendant) -> None:
+    def __init__(self, attendant: Attendant, leaving: list[wire.Action]) -> None:
         super().__init__()
-        self._attendant = attendant
+        # Weakly: what refers to itself in a circle waits for the garbage collector.
+        self._attendant = ref(attendant)
+        self._leaving = leaving
 
     def append(self, action: wire.Action) -> None:
-        self._attendant.ask(action)
+        attendant = self._attendant()
+        if (attendant is None or not attendant.ask(action)) and isinstance(action, PUBLICATIONS):
+            # It has nothing to do with the connection, which is at an end here.
+            self._leaving.append(action)
 
 
 class Handshake:
