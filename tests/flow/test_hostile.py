@@ -98,7 +98,9 @@ def test_fragments_count_like_messages(serve: Callable[..., Attacked]) -> None:
     client.send(client_frame("x", fin=False) + client_frame(b"", CONTINUATION, fin=False) * 300)
     client.send(client_frame(b"y", CONTINUATION))
     assert client.receive_frame() == (TEXT, b"xy")
-    assert time.monotonic() - began > 1
+    # Their 1,813 bytes count as one frame per 8. Before the last read, of 540 at most, 159 are in,
+    # and 100 of them are free; mostly it is 192.
+    assert time.monotonic() - began > 0.5
 
 
 def test_what_comes_with_the_handshake_counts_too(serve: Callable[..., Attacked]) -> None:
