@@ -313,7 +313,7 @@ def test_one_that_sends_too_many_messages_is_slowed_down_and_loses_none(
         if number < 10:
             assert fast.receive_frame() == (TEXT, str(number).encode())
     echo(other, "not slowed down")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.5
     for number in range(10, 30):
         assert fast.receive_frame() == (TEXT, str(number).encode())
     for number in range(30, 35):
