@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
+import weakref
 from asyncio import CancelledError
 from inspect import CORO_CLOSED, getcoroutinestate
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -798,6 +800,26 @@ async def waits(times: int, result: str = "done") -> str:
     for number in range(times):
         result += str(await suspend(number))
     return result
+
+
+def test_a_request_that_failed_leaves_nothing_to_the_garbage_collector() -> None:
+    # `raise NotFound` is an everyday thing, and keeps the event and the request.
+    class Missing(Exception):
+        pass
+
+    async def fetch(_: FetchEvent) -> None:
+        raise Missing
+
+    gc.collect()
+    gc.disable()
+    try:
+        failure = answer(fetch_event(), fetch)
+        assert isinstance(failure, Failure)
+        error = weakref.ref(failure.error)
+        del failure
+        assert error() is None
+    finally:
+        gc.enable()
 
 
 def test_work_that_never_waits_ends_with_its_first_step() -> None:

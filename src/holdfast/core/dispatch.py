@@ -208,27 +208,34 @@ async def dispatch_request(
     answer is one of its effects, and the effects of a failed event are discarded.
     """
     failure: Failure | None = None
-    for listener in listeners:
-        try:
-            result = listener.call(event)
-            if result is not None and hasattr(result, "__await__"):
-                result = await result
-            if result is not None:
-                _answer(event, listener, result)
-        except Exception as error:
-            failure = failure or Failure(error, closes=False)
-    decision = event.decision
-    if decision is None or isinstance(decision, Response | Upgrade):
-        return failure or decision
-    # An awaitable is awaited even after a failure, so that it never goes unretrieved.
     try:
-        response = await decision
-        if not isinstance(response, Response):
-            kind = type(response).__qualname__
-            raise TypeError(f"the awaitable given to respond_with made a {kind}, not a Response")
-    except Exception as error:
-        return failure or Failure(error, closes=False)
-    return failure or response
+        for listener in listeners:
+            try:
+                result = listener.call(event)
+                if result is not None and hasattr(result, "__await__"):
+                    result = await result
+                if result is not None:
+                    _answer(event, listener, result)
+            except Exception as error:
+                failure = failure or Failure(error, closes=False)
+        decision = event.decision
+        if decision is None or isinstance(decision, Response | Upgrade):
+            return failure or decision
+        # An awaitable is awaited even after a failure, so that it never goes unretrieved.
+        try:
+            response = await decision
+            if not isinstance(response, Response):
+                kind = type(response).__qualname__
+                raise TypeError(
+                    f"the awaitable given to respond_with made a {kind}, not a Response"
+                )
+        except Exception as error:
+            return failure or Failure(error, closes=False)
+        return failure or response
+    finally:
+        # An error has this frame in its traceback: a circle, which only the garbage collector could
+        # free, with all that belongs to the request.
+        failure = None
 
 
 def _answer(event: RequestEvent, listener: Listener, result: object) -> None:
