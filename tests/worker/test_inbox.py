@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from holdfast import (
     EventSettled,
@@ -476,3 +478,95 @@ def test_attachment_of_the_acknowledgement_is_what_the_listener_left() -> None:
     (action,) = ack.actions
     assert isinstance(action, Attach)
     assert decode_plain(action.attachment) == {"n": 2}
+
+
+# What a listener does with its message: returns, waits for its release, raises, or both.
+deeds = st.sampled_from(["return", "wait", "raise", "wait, raise"])
+connections = st.integers(1, 3)
+steps = st.one_of(
+    st.lists(st.tuples(connections, deeds), min_size=1, max_size=6),
+    connections,  # whose event is released
+    st.none(),  # a turn of the loop
+)
+
+
+class Play:
+    """A listener that does what its messages say; and what was delivered and begun."""
+
+    def __init__(self) -> None:
+        self.delivered: list[DeliverText] = []
+        self.begun: list[tuple[int, int]] = []
+        self.running: dict[int, asyncio.Event] = {}
+
+    async def listen(self, event: WebSocketMessageEvent) -> None:
+        serial, deed = event.source.serial, str(event.data)
+        assert serial not in self.running
+        self.running[serial] = asyncio.Event()
+        self.begun.append((serial, event.number))
+        event.source.send(f"{event.number}")
+        try:
+            if "wait" in deed:
+                await self.running[serial].wait()
+            if "raise" in deed:
+                raise LookupError
+        finally:
+            del self.running[serial]
+
+    def of(self, connection: int) -> list[DeliverText]:
+        return [each for each in self.delivered if each.connection == connection]
+
+    def batch(self, deeds: list[tuple[int, str]]) -> list[DeliverText]:
+        before = len(self.delivered)
+        for connection, deed in deeds:
+            number = len(self.of(connection)) + 1
+            self.delivered.append(text(deed, number, connection=connection))
+        return self.delivered[before:]
+
+    async def go_on(self, inbox: Inbox, step: list[tuple[int, str]] | int | None) -> None:
+        if isinstance(step, list):
+            inbox.put_all(self.batch(step))
+            assert not inbox.is_idle
+        elif step is None:
+            await asyncio.sleep(0)
+        elif step in self.running:
+            self.running[step].set()
+
+    async def finish(self, inbox: Inbox) -> None:
+        async with asyncio.timeout(5):
+            while not inbox.is_idle:
+                for waiting in self.running.values():
+                    waiting.set()
+                await asyncio.sleep(0)
+
+
+@given(st.lists(steps, max_size=12))
+def test_whatever_waits_each_connection_has_its_events_in_order_and_one_at_a_time(
+    steps: list[list[tuple[int, str]] | int | None],
+) -> None:
+    play, link = Play(), Link()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        host = WorkerHost(1, cast("StreamLink", link), loop)
+        host.be_named(b"12345", b"k" * 32)
+        inbox = Inbox(app_with(play.listen), host, cast("StreamLink", link), loop)
+        for step in steps:
+            await play.go_on(inbox, step)
+        await play.finish(inbox)
+        assert inbox.handled == len(play.delivered)
+
+    asyncio.run(main())
+    for connection in range(1, 4):
+        mine = play.of(connection)
+        numbers = [number for serial, number in play.begun if serial == connection]
+        assert numbers == [each.number for each in mine]
+        # Each is acknowledged once, alone or with those just before it.
+        last = 0
+        for ack in link.acks(connection):
+            last += ack.count
+            assert ack.number == last
+        assert last == len(mine)
+        well = [str(each.number) for each in mine if "raise" not in each.data]
+        assert link.texts(connection) == well
+    # Nothing is left for a flush that nobody promised.
+    assert link.flushed[-1:] == ([len(link.sent)] if link.sent else [])

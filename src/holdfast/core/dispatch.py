@@ -38,6 +38,9 @@ __all__ = [
 
 T_co = TypeVar("T_co", covariant=True)
 
+# In the place of what a coroutine awaits, when it has ended.
+_ENDED: Any = object()
+
 # Whatever else a listener raises before it has waited is its own failure; so is CancelledError,
 # since nobody could have cancelled anything yet (it awaited something that was cancelled before).
 _ENDS_THE_PROCESS = (KeyboardInterrupt, SystemExit)
@@ -182,15 +185,15 @@ def begin(
             failure = failure or Failure(error, closes=listener.on_error == "close")
             continue
         try:
-            awaited = running.send(None)
-        except StopIteration:
-            continue
+            # Not `send`, which would make an error of the end of each.
+            awaited = next(running.__await__(), _ENDED)
         except _ENDS_THE_PROCESS:
             raise
         except BaseException as error:
             failure = failure or Failure(error, closes=listener.on_error == "close")
             continue
-        return Suspended(event, listener, running, awaited, rest, failure)
+        if awaited is not _ENDED:
+            return Suspended(event, listener, running, awaited, rest, failure)
     return failure
 
 

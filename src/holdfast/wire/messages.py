@@ -12,7 +12,7 @@ collector need not look at it.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 from msgspec import Struct
 
@@ -284,6 +284,7 @@ class DeliverBinary(Struct, frozen=True, array_like=True, tag=3, gc=False):
     seen: int
 
 
+@final
 class DeliverClose(Struct, frozen=True, array_like=True, tag=4, gc=False):
     """The last delivery of a connection."""
 
