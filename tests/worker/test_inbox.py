@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, cast
 
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import (
+    ErrorEvent,
     EventSettled,
     ServiceWorker,
     WebSocketCloseEvent,
@@ -396,6 +399,46 @@ def test_failure_is_logged_with_what_the_listener_was_given(
     words = "a websocketmessage listener, message 7, attempt 1, raised RuntimeError"
     assert record.message == words
     assert record.exc_info is not None
+
+
+async def raises(_: WebSocketMessageEvent) -> None:
+    raise LookupError
+
+
+async def waits_and_raises(_: WebSocketMessageEvent) -> None:
+    await asyncio.sleep(0)
+    raise LookupError
+
+
+async def leaves_what_cannot_be_kept(event: WebSocketMessageEvent) -> None:
+    event.source.data = object()
+
+
+@pytest.mark.parametrize("listener", [raises, waits_and_raises, leaves_what_cannot_be_kept])
+def test_event_that_failed_leaves_nothing_to_the_garbage_collector(
+    listener: Callable[[WebSocketMessageEvent], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    # What is logged is kept by pytest.
+    caplog.set_level(logging.CRITICAL + 1, logger="holdfast")
+    # A client that sends nonsense to a listener that raises must not make the worker stop for it.
+    app = app_with(listener)
+
+    @app.on("error")
+    async def fails(_: ErrorEvent) -> None:
+        raise RuntimeError
+
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        run(app, [text("x")])
+        gc.collect()
+        events = [each for each in gc.garbage if isinstance(each, WebSocketMessageEvent)]
+        assert not events
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 def test_what_a_plain_listener_leaves_to_the_loop_comes_too_late_for_its_event() -> None:

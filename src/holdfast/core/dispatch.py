@@ -62,6 +62,16 @@ class Failure:
         self.error = error
         self.closes = closes
 
+    def take(self) -> BaseException:
+        """Return the error, and keep it no longer: to be called last.
+
+        Its traceback leads to the frames it came through, and from there to this object: a circle,
+        which only the garbage collector could free, with all that belongs to the event.
+        """
+        error = self.error
+        del self.error
+        return error
+
 
 class Steppable(Protocol[T_co]):
     """A coroutine, or the next item of an async generator on its way."""

@@ -43,7 +43,7 @@ async def report_failure(
         host.commit(outbox)
     else:
         host.discard(outbox)
-        host.report("a listener of the error event", failure.error)
+        host.report("a listener of the error event", failure.take())
 
 
 def _explain(error: HTTPError, event_type: str) -> None:

@@ -267,7 +267,7 @@ class Inbox:
         timeout = self._event_timeout
         why = TimeoutError(f"the listeners took longer than {timeout:g} s (--event-timeout)")
         assert isinstance(outcome, Failure)
-        why.__cause__ = outcome.error
+        why.__cause__ = outcome.take()
         return Failure(why, closes=outcome.closes)
 
     def _keep(self, serial: int, kept: Kept) -> None:
@@ -291,7 +291,7 @@ class Inbox:
     async def _fail(self, event: Event, failure: Failure) -> list[Action]:
         """Report; what the listeners asked for is discarded, the connection stays."""
         what = f"a {event.type} listener, message {event.number}, attempt {event.attempt},"
-        await report_failure(self._app, self._host, event, failure.error, what)
+        await report_failure(self._app, self._host, event, failure.take(), what)
         return [Close(event.source.serial, INTERNAL_ERROR, "")] if failure.closes else []
 
 
