@@ -822,6 +822,28 @@ def test_a_request_that_failed_leaves_nothing_to_the_garbage_collector() -> None
         gc.enable()
 
 
+def test_a_failure_whose_error_was_taken_leaves_nothing_to_the_garbage_collector() -> None:
+    class Missing(Exception):
+        pass
+
+    async def fails(_: object) -> None:
+        raise Missing
+
+    def fail() -> weakref.ref[BaseException]:
+        # A variable of a frame that the error's traceback leads to, as hosts have one.
+        failure = begin(EVENT, [listener(fails)])
+        assert isinstance(failure, Failure)
+        return weakref.ref(failure.take())
+
+    gc.collect()
+    gc.disable()
+    try:
+        error = fail()
+        assert error() is None
+    finally:
+        gc.enable()
+
+
 def test_work_that_never_waits_ends_with_its_first_step() -> None:
     assert first_step(waits(0)) == "done"
 
