@@ -16,9 +16,9 @@ import httpx
 import starlette.testclient
 
 from holdfast import ServiceWorker
+from holdfast.asgi.handshake import Handshake, Warnings
+from holdfast.asgi.service import Service
 from holdfast.config import AsgiSettings
-from holdfast.direct.handshake import Handshake, Warnings
-from holdfast.direct.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable

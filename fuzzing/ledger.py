@@ -1,4 +1,4 @@
-"""`keeper/ledger.py`: what workers may say, right or wrong, for connections there are or are not.
+"""`ledger/ledger.py`: what workers may say, right or wrong, for connections there are or are not.
 
 All that a worker says goes through the wire first, as in the keeper: what the wire lets through,
 the ledger has to bear. What must hold:
@@ -21,26 +21,26 @@ from msgspec import inspect
 from fuzzing.choices import Choices
 from fuzzing.messages import like, nearly
 from holdfast.config import KeeperLimits
-from holdfast.core.errors import BrokenWire
-from holdfast.core.ports import About
-from holdfast.keeper import commands as do
-from holdfast.keeper.connection import State
-from holdfast.keeper.ledger import Ledger
-from holdfast.keeper.worker import WorkerState
+from holdfast.core.ports import Metadata
+from holdfast.errors import BrokenWire
+from holdfast.ledger import commands as do
+from holdfast.ledger.connection import State
+from holdfast.ledger.ledger import Ledger
+from holdfast.ledger.worker import WorkerState
 from holdfast.wire import messages as wire
-from holdfast.wire.codec import encode_about
+from holdfast.wire.codec import encode_metadata
 from holdfast.wire.stream import BatchEncoder, BatchReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from holdfast.keeper.connection import Connection
-    from holdfast.keeper.worker import Worker
+    from holdfast.ledger.connection import Connection
+    from holdfast.ledger.worker import Worker
 
 __all__ = ["fuzz"]
 
 COMMANDS = get_args(do.Command)
-ABOUT = encode_about(About("http://localhost/", None, frozenset()))
+ABOUT = encode_metadata(Metadata("http://localhost/", None, frozenset()))
 MESSAGE = inspect.type_info(wire.FromWorker)
 ACTIONS = inspect.type_info(list[wire.Action])
 MOST = 200  # facts in a row

@@ -5,7 +5,7 @@ What must hold:
 - nothing but BrokenWire comes out;
 - the messages do not depend on where the stream was cut;
 - what was decoded is what was meant: encoded again it decodes to the same;
-- `is_about` is right about whether `decode_about` raises.
+- `is_about` is right about whether `decode_metadata` raises.
 
 msgspec is in C, where atheris sees nothing: so most streams are made of what nearly are messages.
 """
@@ -19,10 +19,10 @@ from msgspec import inspect
 
 from fuzzing.choices import Choices, cut
 from fuzzing.messages import nearly
-from holdfast.core.errors import BrokenWire
+from holdfast.errors import BrokenWire
 from holdfast.wire import control
 from holdfast.wire import messages as wire
-from holdfast.wire.codec import decode_about, encode_about, is_about
+from holdfast.wire.codec import decode_metadata, encode_metadata, is_about
 from holdfast.wire.stream import BatchEncoder, BatchReader
 
 __all__ = ["fuzz"]
@@ -97,5 +97,5 @@ def fuzz_control(union: object, choices: Choices) -> None:
 
 def fuzz_about(encoded: bytes) -> None:
     if is_about(encoded):
-        about = decode_about(encoded)
-        assert decode_about(encode_about(about)) == about
+        about = decode_metadata(encoded)
+        assert decode_metadata(encode_metadata(about)) == about

@@ -54,39 +54,39 @@ DOORS: dict[str, set[str]] = {
 LATE_DOORS = {
     # An application is what `uvicorn chat:app` is given: it must be callable, and nobody but itself
     # could bring what runs it there. Nothing is loaded before a server calls it.
-    "core/scope.py": {"holdfast.direct.asgi"},
+    "core/scope.py": {"holdfast.asgi.application"},
 }
 
 # Pure code runs without a loop, a clock or a socket: whole rooms, and single files elsewhere.
 PURE_ROOMS = {"core", "config", "wire", "framing"}
 PURE_FILES = {
-    "broadcast/subscriptions.py",
-    "hosts/paths.py",
+    "ledger/subscriptions.py",
+    "http/paths.py",
     "keeper/admission.py",
-    "keeper/commands.py",
-    "keeper/connection.py",
-    "keeper/counts.py",
-    "keeper/dispatcher.py",
-    "keeper/endpoint.py",
-    "keeper/exchange.py",
-    "keeper/intake.py",
+    "ledger/commands.py",
+    "ledger/connection.py",
+    "ledger/counts.py",
+    "ledger/dispatcher.py",
+    "ledger/endpoint.py",
+    "ledger/pubsub.py",
+    "keeper/read_scheduler.py",
     "keeper/keepalive.py",
-    "keeper/ledger.py",
-    "keeper/mailbox.py",
+    "ledger/ledger.py",
+    "ledger/mailbox.py",
     "keeper/rates.py",
-    "keeper/staff.py",
-    "keeper/worker.py",
-    "links/log.py",
+    "ledger/worker_pool.py",
+    "ledger/worker.py",
+    "process/log.py",
     "supervisor/back_off.py",
     "supervisor/commands.py",
     "supervisor/plan.py",
     "supervisor/policy.py",
     "supervisor/status.py",
-    "worker/dialogue.py",
-    "worker/endpoint.py",
-    "worker/forwarded.py",
-    "worker/http_limits.py",
-    "worker/request_head.py",
+    "endpoints/protocol.py",
+    "endpoints/record.py",
+    "http/forwarded.py",
+    "http/limits.py",
+    "http/head.py",
 }
 IO_MODULES = {
     "asyncio", "multiprocessing", "os", "selectors", "signal", "socket", "ssl", "subprocess",
@@ -138,7 +138,7 @@ def pure_files() -> list[str]:
 
 
 def own_test_file(path: str) -> str:
-    """Return where the tests of a source file are: keeper/mailbox.py → keeper/test_mailbox.py."""
+    """Return where the tests of a source file are: ledger/mailbox.py → ledger/test_mailbox.py."""
     file = Path(path)
     return file.with_name(f"test_{file.name}").as_posix()
 
@@ -278,7 +278,6 @@ def test_pure_files_import_no_io_and_nothing_third_party() -> None:
 
 
 def test_keeper_does_not_know_how_to_run_application_code() -> None:
-    # C12.
     assert_none(application_code_in_keeper(package_files()))
 
 
@@ -311,8 +310,8 @@ def test_every_pure_file_has_its_own_test_file() -> None:
         ("worker/inbox.py", "from holdfast import Response"),
         ("worker/inbox.py", "from . import loader"),
         ("worker/inbox.py", "from ..keeper.ledger import Ledger"),
-        ("newroom/thing.py", "from holdfast.core.errors import HoldfastError"),
-        ("__init__.py", "from holdfast.hosts.asgi import Application"),
+        ("newroom/thing.py", "from holdfast.errors import HoldfastError"),
+        ("__init__.py", "from holdfast.http.asgi import Application"),
     ],
 )
 def test_a_closed_door_is_noticed(path: str, source: str) -> None:
@@ -320,10 +319,10 @@ def test_a_closed_door_is_noticed(path: str, source: str) -> None:
 
 
 def test_a_late_door_is_open_within_a_function_and_to_one_place() -> None:
-    late = "def asgi():\n    from holdfast.direct.asgi import Application"
+    late = "def asgi():\n    from holdfast.asgi.application import Application"
     assert closed_doors(without_late_imports([("core/scope.py", late)])) == []
     for path, source in (
-        ("core/scope.py", "from holdfast.direct.asgi import Application"),
+        ("core/scope.py", "from holdfast.asgi.application import Application"),
         ("core/scope.py", late.replace("direct.asgi", "direct.process")),
         ("core/events.py", late),
     ):
@@ -333,12 +332,12 @@ def test_a_late_door_is_open_within_a_function_and_to_one_place() -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("keeper/mailbox.py", "import asyncio"),
-        ("keeper/ledger.py", "from time import monotonic"),
+        ("ledger/mailbox.py", "import asyncio"),
+        ("ledger/ledger.py", "from time import monotonic"),
         ("core/events.py", "import msgspec"),
         ("core/events.py", "import os.path"),
         ("config.py", "from pathlib import Path\nimport click"),
-        ("broadcast/subscriptions.py", "import msgspec"),
+        ("ledger/subscriptions.py", "import msgspec"),
         ("framing/decoder.py", "from websockets.frames import Frame"),
         ("framing/decoder.py", "import websockets"),
         ("wire/stream.py", "import socket"),
@@ -354,7 +353,7 @@ def test_an_impure_import_is_noticed(path: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("keeper/ledger.py", "from holdfast.core.dispatch import dispatch"),
+        ("ledger/ledger.py", "from holdfast.core.dispatch import dispatch"),
         ("keeper/process.py", "from holdfast.core import scope"),
         ("wire/messages.py", "import holdfast.core.registration"),
     ],
@@ -377,21 +376,21 @@ def test_a_room_without_an_entry_is_noticed() -> None:
 def test_an_event_loop_that_is_loaded_indirectly_is_noticed(
     tmp_path: Path, facade: str, core: str
 ) -> None:
-    plant(tmp_path, {"__init__.py": facade, "core/__init__.py": "", "core/http.py": core})
-    assert loaded_event_loop(tmp_path, ["core/http.py"]) != set()
+    plant(tmp_path, {"__init__.py": facade, "core/__init__.py": "", "web/request.py": core})
+    assert loaded_event_loop(tmp_path, ["web/request.py"]) != set()
 
 
 def test_what_is_allowed_is_not_called_a_violation(tmp_path: Path) -> None:
     allowed = {
-        "__init__.py": "from holdfast.core.http import Request",
+        "__init__.py": "from holdfast.web.request import Request",
         "core/__init__.py": "",
-        "core/http.py": "import json\nclass Request: ...",
+        "web/request.py": "import json\nclass Request: ...",
         "framing/__init__.py": "",
         "framing/frames.py": "import struct, zlib\nfrom websockets.speedups import apply_mask",
         "wire/__init__.py": "",
         "wire/messages.py": "import msgspec\nfrom msgspec import Struct",
         "keeper/__init__.py": "",
-        "keeper/mailbox.py": "import msgspec\nfrom holdfast.wire.messages import Struct",
+        "ledger/mailbox.py": "import msgspec\nfrom holdfast.wire.messages import Struct",
         "keeper/sockets.py": "import asyncio, socket, websockets, uvloop",
     }
     files = list(allowed.items())

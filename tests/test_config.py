@@ -49,7 +49,7 @@ def test_settings_do_not_change() -> None:
 
 
 def test_an_application_is_all_a_server_needs_to_be_told() -> None:
-    # E24 is different: there, it is one worker.
+    # The model differs: there, it is one worker.
     settings = ServerSettings("chat:app")
     assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 7777, 2)
     assert (settings.drain_timeout, settings.develop, settings.watch) == (30.0, False, ())

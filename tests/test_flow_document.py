@@ -1,6 +1,6 @@
 """The document about the life of a message names only what exists.
 
-Each hop in docs/flow.md is written as `keeper/mailbox.py:Mailbox.put`.
+Each hop in docs/flow.md is written as `ledger/mailbox.py:Mailbox.put`.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ FOR_HOSTS |= {"about", "attachment", "serial"}
 
 @pytest.mark.parametrize("kind", STANDARD)
 def test_what_was_added_to_a_class_of_the_web_platform_is_known_and_little(kind: type) -> None:
-    # A59 and A61 are different: the model adds upgrade_websocket and nothing else. What has no
+    # The model differs: the model adds upgrade_websocket and nothing else. What has no
     # model on the web platform (connections, their events) has classes of its own here too.
     names = {name for name in dir(kind) if not name.startswith("_")} - FOR_HOSTS
     standard, added = STANDARD[kind]
@@ -111,7 +111,6 @@ def test_what_was_added_to_a_class_of_the_web_platform_is_known_and_little(kind:
 
 
 def test_a_connection_is_no_client_and_its_events_are_no_message_events() -> None:
-    # A59.
     assert holdfast.Connection.__mro__ == (holdfast.Connection, object)
     for event in (holdfast.WebSocketMessageEvent, holdfast.WebSocketCloseEvent):
         assert event.__mro__ == (event, holdfast.ExtendableEvent, object)

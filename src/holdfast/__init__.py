@@ -34,19 +34,6 @@ from __future__ import annotations
 from holdfast.core.channel import BroadcastChannel
 from holdfast.core.clients import Clients
 from holdfast.core.connection import Connection
-from holdfast.core.errors import (
-    AlreadyDecided,
-    AttachmentError,
-    BodyUsed,
-    ChannelClosed,
-    EventSettled,
-    HoldfastError,
-    LocalError,
-    MessagesLost,
-    NotAnUpgradeRequest,
-    NotInsideHoldfast,
-    SelfFetchTooDeep,
-)
 from holdfast.core.events import (
     ActivateEvent,
     ErrorEvent,
@@ -59,10 +46,24 @@ from holdfast.core.events import (
     WebSocketCloseEvent,
     WebSocketMessageEvent,
 )
-from holdfast.core.forms import File, FormData
-from holdfast.core.headers import Headers
-from holdfast.core.http import Client, Request
-from holdfast.core.http_errors import (
+from holdfast.core.request_events import FetchEvent, WebSocketUpgradeEvent
+from holdfast.core.scope import ServiceWorker
+from holdfast.errors import (
+    AlreadyDecided,
+    AttachmentError,
+    BodyUsed,
+    ChannelClosed,
+    EventSettled,
+    HoldfastError,
+    LocalError,
+    MessagesLost,
+    NotAnUpgradeRequest,
+    NotInsideHoldfast,
+    SelfFetchTooDeep,
+)
+from holdfast.web.forms import File, FormData
+from holdfast.web.headers import Headers
+from holdfast.web.http_errors import (
     BadBody,
     BadGateway,
     BadRequest,
@@ -82,10 +83,9 @@ from holdfast.core.http_errors import (
     Unauthorized,
     UnprocessableContent,
 )
-from holdfast.core.request_events import FetchEvent, WebSocketUpgradeEvent
-from holdfast.core.response import Response
-from holdfast.core.scope import ServiceWorker
-from holdfast.core.url import URL
+from holdfast.web.request import Client, Request
+from holdfast.web.response import Response
+from holdfast.web.url import URL
 
 __all__ = [
     "URL",

@@ -13,18 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = [
-    "AsgiSettings",
-    "HttpLimits",
-    "KeeperLimits",
-    "KeeperSettings",
-    "ServerSettings",
-    "WorkerSettings",
-    "from_json",
-    "to_json",
-    "worker_settings",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class KeeperLimits:

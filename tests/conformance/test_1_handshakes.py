@@ -43,7 +43,7 @@ def status(server: Running, path: str, **options: Any) -> int:
 
 @promise("accepts a handshake and echoes text and binary")
 def test_accepted_handshake_echoes_text_and_binary(server: Running) -> None:
-    # C22, E14: text as str, binary as bytes.
+    # Text as str, binary as bytes.
     with server.connect("/echo") as ws:
         for message in ("text", "grüß Gott", b"\x00\xff"):
             ws.send(message)
@@ -60,7 +60,7 @@ def test_message_may_be_empty(server: Running) -> None:
 
 @promise("what the upgrade listener sends comes first")
 def test_message_of_the_upgrade_listener_comes_first_after_the_101(server: Running) -> None:
-    # A29, E13, F5, I-0.6: what the handler sent before there was a socket is flushed in order.
+    # What the handler sent before there was a socket is flushed in order.
     with server.connect("/greet") as ws:
         ws.send("first word of the client")
         assert ws.recv(TIMEOUT) == "welcome"
@@ -88,7 +88,6 @@ def test_fetch_listener_may_upgrade_what_nobody_decided(server: Running) -> None
 
 @promise("a rejection is a full response: status, headers, body", daphne=NO_DENIAL)
 def test_rejection_is_an_ordinary_response(server: Running) -> None:
-    # E6, E8, A32, I-0.1.
     response = rejected(server, "/reject")
     assert response.status_code == 401
     assert response.headers["x-why"] == "no cookie"
@@ -97,14 +96,13 @@ def test_rejection_is_an_ordinary_response(server: Running) -> None:
 
 @promise("a rejection is a full response: status, headers, body", daphne=NO_DENIAL)
 def test_fetch_listener_that_responds_makes_it_ordinary_http(server: Running) -> None:
-    # A33: the header alone engages nothing.
+    # The header alone engages nothing.
     response = rejected(server, "/page")
     assert (response.status_code, response.body) == (200, b"an ordinary page")
 
 
 @promise("a rejection is a full response: status, headers, body", daphne=NO_DENIAL)
 def test_listener_that_raises_yields_a_500_without_details(server: Running) -> None:
-    # E6, F1.
     response = rejected(server, "/raise-upgrade")
     assert response.status_code == 500
     assert b"secret" not in (response.body or b"")
@@ -112,7 +110,6 @@ def test_listener_that_raises_yields_a_500_without_details(server: Running) -> N
 
 @promise("a rejection is a full response: status, headers, body", daphne=NO_DENIAL)
 def test_handshake_that_nobody_decides_gets_426(server: Running) -> None:
-    # E6.
     assert status(server, "/nobody") == 426
 
 
@@ -127,7 +124,6 @@ def test_rejected_handshake_leaves_no_connection(server: Running) -> None:
 
 @promise("a rejected handshake opens no connection")
 def test_listener_that_raises_after_it_accepted_leaves_no_connection(server: Running) -> None:
-    # D4, A31, I-0.14.
     assert status(server, "/raise-after-accept?name=Zoe") in (500, 403)
     with join(server, "Yan") as member:
         assert "Zoe" not in str(member.ask("who is there"))
@@ -144,14 +140,12 @@ def test_handshake_from_a_foreign_page_is_refused(server: Running) -> None:
 
 @promise("subprotocols")
 def test_subprotocol_is_the_one_that_the_listener_chose(server: Running) -> None:
-    # I-5.5.
     with server.connect("/protocol", subprotocols=["chat.v1", "chat.v2"]) as ws:
         assert ws.subprotocol == "chat.v2"
 
 
 @promise("headers and cookies on the 101", granian=NO_HEADERS, daphne=NO_HEADERS)
 def test_headers_and_cookies_are_on_the_101(server: Running) -> None:
-    # E11, F4.
     with server.connect("/headers") as ws:
         assert ws.response is not None
         assert ws.response.headers["x-extra"] == "1"
@@ -162,14 +156,13 @@ def test_headers_and_cookies_are_on_the_101(server: Running) -> None:
 def test_cookies_of_the_handshake_are_seen(server: Running) -> None:
     with server.connect("/cookie", additional_headers={"cookie": "who=Ann"}) as ws:
         assert ws.recv(TIMEOUT) == "Ann"
-    # E27: what is no cookie raises nothing.
+    # What is no cookie raises nothing.
     with server.connect("/cookie", additional_headers={"cookie": "%E0%A4%A=1; %"}) as ws:
         assert ws.recv(TIMEOUT) == "nobody"
 
 
 @promise("an upgrade listener may close what it accepts")
 def test_close_in_the_upgrade_listener_completes_the_handshake_first(server: Running) -> None:
-    # A30, D3.
     with RawClient(server.port, timeout=TIMEOUT) as client:
         client.open("/close?name=Shut")
         assert client.receive_frame() == (TEXT, b"bye")
@@ -181,7 +174,7 @@ def test_close_in_the_upgrade_listener_completes_the_handshake_first(server: Run
 
 @promise("a client that vanishes during its handshake leaves nothing behind")
 def test_client_that_vanishes_during_a_slow_handshake_leaves_nothing(server: Running) -> None:
-    # E1, E2, E12: no connection; where the server noticed too late, one and its close event.
+    # No connection; where the server noticed too late, one and its close event.
     with RawClient(server.port, timeout=TIMEOUT) as client:
         client.send(handshake("/slow?name=Ghost"))
         wait_for(lambda: server.journal("Ghost knocks"), "the handshake is being decided")

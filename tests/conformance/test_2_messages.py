@@ -18,9 +18,8 @@ MANY = 200
 
 @promise("messages of a connection are handled in order, one at a time")
 def test_messages_are_handled_in_order_one_at_a_time(server: Running) -> None:
-    # C20.
-    # D5, I-0.11: one chain per connection. A listener that waits would show who came in between.
-    # I-R3-7 is different: there, only what comes before the first await is in order.
+    # One chain per connection. A listener that waits would show who came in between.
+    # The model differs: there, only what comes before the first await is in order.
     with server.connect("/orders?name=strict") as ws:
         for number in range(MANY):
             ws.send(str(number))
@@ -47,7 +46,7 @@ def test_data_of_a_connection_lasts_from_message_to_message(server: Running) -> 
 
 @promise("a listener that raises loses its effects, and not its connection")
 def test_listener_that_raises_loses_its_effects_and_not_its_connection(server: Running) -> None:
-    # D5: errors are logged and the chain goes on.
+    # Errors are logged and the chain goes on.
     with join(server, "unlucky") as member:
         member.tell("raise")
         assert member.ask("count") == "1"

@@ -31,7 +31,6 @@ NO_REASON = "the server does not tell the reason that a client gave"
 
 @promise("the code of a client reaches its one close event", hypercorn=EVERY_1006)
 def test_code_of_the_client_reaches_its_close_event(server: Running) -> None:
-    # E15, F6.
     with join(server, "Cleo") as member:
         member.ws.close(4321, "")
     assert closes(server, "Cleo") == ["Cleo closes 4321 '' cleanly"]
@@ -79,7 +78,7 @@ def test_reason_of_the_application_reaches_the_client(server: Running) -> None:
     granian="Granian tells of a client that vanished as of one that closed without a code: 1005",
 )
 def test_client_that_vanishes_has_one_close_event_with_1006(server: Running) -> None:
-    # E16, I-1.6: an error of its socket is not told of twice.
+    # An error of its socket is not told of twice.
     with RawClient(server.port, timeout=TIMEOUT) as client:
         client.open("/orders?name=Vanished")
         # A reset, not an orderly end.

@@ -45,8 +45,7 @@ def test_listener_that_raises_yields_a_500_without_details(server: Running) -> N
 
 @promise("responses are streamed chunk by chunk")
 def test_response_is_streamed(server: Running) -> None:
-    # C6 is different: there, a pool reads all of it first.
-    # E25.
+    # The model differs: there, a pool reads all of it first.
     response = server.fetch("/stream")
     assert response.read1(6) == b"first "
     server.open_gate("stream")
@@ -64,7 +63,7 @@ def test_mounted_application_gets_requests_and_connections(server: Running) -> N
 
 @promise("an `Upgrade` header alone breaks nothing")
 def test_upgrade_header_without_connection_header_harms_nobody(server: Running) -> None:
-    # D15: this ended the worker upstream. What it gets is the server's business.
+    # This ended the worker upstream. What it gets is the server's business.
     with RawClient(server.port, timeout=TIMEOUT) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n")
         assert client.receive_head().startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 4"))

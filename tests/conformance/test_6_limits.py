@@ -25,7 +25,7 @@ FLOOD = 128  # MiB
     daphne="Daphne has 1000 in the place of codes from 1001 to 2999",
 )
 def test_message_over_the_limit_closes_with_1009(server: Running) -> None:
-    # I-5.3: one limit for all hosts.
+    # One limit for all hosts.
     with join(server, "Max", max_size=None) as member:
         member.ws.send("x" * (MIB + 1))
         assert member.receive_close()[0] == 1009
@@ -44,7 +44,6 @@ def test_message_at_the_limit_passes(server: Running) -> None:
     daphne="Daphne takes what is sent without telling when a client does not read",
 )
 def test_client_that_does_not_read_is_closed_and_delays_nobody(server: Running) -> None:
-    # E18, F10, I-5.2.
     with RawClient(server.port, timeout=TIMEOUT) as lazy, join(server, "flooder") as flooder:
         lazy.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         lazy.open("/orders?name=Lazy")

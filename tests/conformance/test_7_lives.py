@@ -31,7 +31,7 @@ def test_lifecycle_runs_in_order(server: Running) -> None:
 
 @promise("`shutdown` runs when all has finished", daphne=NO_LIFESPAN)
 def test_shutdown_runs_in_the_end(own_server: Running) -> None:
-    # C38: what the application holds open is closed there.
+    # What the application holds open is closed there.
     with join(own_server, "Liv") as member:
         member.ask("say", what="x")
     wait_for(lambda: own_server.journal("Liv closes"), "the close event")
@@ -41,7 +41,6 @@ def test_shutdown_runs_in_the_end(own_server: Running) -> None:
 
 @promise("an application whose `install` fails is not served")
 def test_application_whose_install_fails_is_not_served(host: Host, tmp_path: Path) -> None:
-    # I-R5-1.
     (tmp_path / "gates").mkdir()
     (tmp_path / "gates" / "bad install").touch()
     running = Running.spawn(host, tmp_path)
@@ -68,7 +67,7 @@ def test_application_whose_install_fails_is_not_served(host: Host, tmp_path: Pat
     daphne=ABRUPT,
 )
 def test_stop_closes_connections_with_a_code(own_server: Running) -> None:
-    # E19, F7: "going away", or "service restart".
+    # F7: "going away", or "service restart".
     with join(own_server, "Last") as member:
         assert member.ask("say", what="x") == "x"
         own_server.process.send_signal(signal.SIGTERM)
@@ -77,7 +76,7 @@ def test_stop_closes_connections_with_a_code(own_server: Running) -> None:
 
 @promise("a stop lets close events and `shutdown` run", daphne=ABRUPT)
 def test_stop_lets_close_events_and_shutdown_run(own_server: Running) -> None:
-    # E20, F9, D11, I-R1-3, I-R3-3, I-R5-4: connections first, then what they need.
+    # Connections first, then what they need.
     with join(own_server, "Final") as member:
         assert member.ask("say", what="x") == "x"
         own_server.stop()
@@ -88,7 +87,6 @@ def test_stop_lets_close_events_and_shutdown_run(own_server: Running) -> None:
 
 @promise("a stop waits for `wait_until` work", daphne=ABRUPT)
 def test_stop_waits_for_work(own_server: Running) -> None:
-    # C32, D13, I-R3-3, I-R8-1.
     with join(own_server, "Busy") as member:
         assert member.ask("say later", gate="at last") == "now"
         own_server.process.send_signal(signal.SIGTERM)
@@ -123,7 +121,7 @@ def test_no_connection_closes_when_a_worker_dies(own_server: Running) -> None:
     "runs `install`"
 ))  # fmt: skip
 def test_several_processes_share_connections(own_server: Running) -> None:
-    # D10: all of them accept on the one port.
+    # All of them accept on the one port.
     with join(own_server, "one") as one, join(own_server, "two") as two:
         one.ask("subscribe", channel="shared")
         pids: set[str | bytes] = set()

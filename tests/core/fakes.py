@@ -10,12 +10,12 @@ from types import coroutine
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from holdfast.core.events import WebSocketCloseEvent, WebSocketMessageEvent
-from holdfast.core.http import Request
 from holdfast.core.listeners import Listener
-from holdfast.core.ports import About, Found
+from holdfast.core.ports import Found, Metadata
 from holdfast.core.request_events import FetchEvent, WebSocketUpgradeEvent
-from holdfast.hosts.forms import parse_multipart
-from holdfast.wire.codec import decode_about, decode_plain, encode_plain
+from holdfast.http.forms import parse_multipart
+from holdfast.web.request import Request
+from holdfast.wire.codec import decode_metadata, decode_plain, encode_plain
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from holdfast.core.events import ExtendableEvent
-    from holdfast.core.files import FileBody
-    from holdfast.core.forms import FormData
     from holdfast.core.listeners import OnError
     from holdfast.core.ports import Outbox
+    from holdfast.web.files import FileBody
+    from holdfast.web.forms import FormData
 
 __all__ = [
     "URL",
@@ -178,7 +178,7 @@ class FakeHost:
         found = [
             serial
             for serial, connection in self.connections.items()
-            if channel is None or channel in decode_about(connection.about).channels
+            if channel is None or channel in decode_metadata(connection.about).channels
         ]
         return found[:limit] if limit else found
 
@@ -201,9 +201,9 @@ class FakeHost:
             raise FileNotFoundError(str(file.path))
         yield str(file.path).encode()
 
-    def about(self, encoded: bytes) -> About:
+    def about(self, encoded: bytes) -> Metadata:
         self.decoded.append(encoded)
-        return decode_about(encoded)
+        return decode_metadata(encoded)
 
     def encode(self, value: object) -> bytes:
         return encode_plain(value)
@@ -281,13 +281,13 @@ def message_event(
     host: FakeHost, data: str | bytes = "hello", *, attachment: bytes = b"", attempt: int = 1
 ) -> WebSocketMessageEvent:
     """Return message 7 of connection 5."""
-    about = About(URL, None, frozenset())
+    about = Metadata(URL, None, frozenset())
     return WebSocketMessageEvent(host.new_outbox(), 5, about, attachment, data, 7, attempt)
 
 
 def close_event(host: FakeHost, code: int = 1000, reason: str = "") -> WebSocketCloseEvent:
     """Return the close of connection 5, after 7 messages."""
-    about = About(URL, None, frozenset())
+    about = Metadata(URL, None, frozenset())
     return WebSocketCloseEvent(host.new_outbox(), 5, about, b"", code, reason, 8, 1)
 
 

@@ -14,14 +14,14 @@ from holdfast.core.answer import (
     settle,
 )
 from holdfast.core.dispatch import Failure
-from holdfast.core.errors import (
+from holdfast.core.outbox import current_outbox
+from holdfast.errors import (
     AlreadyDecided,
     NotAnUpgradeRequest,
     NotInsideHoldfast,
     SelfFetchTooDeep,
 )
-from holdfast.core.http import Request, Response
-from holdfast.core.http_errors import (
+from holdfast.web.http_errors import (
     BadBody,
     Forbidden,
     HTTPError,
@@ -29,8 +29,9 @@ from holdfast.core.http_errors import (
     NotFound,
     ServiceUnavailable,
 )
-from holdfast.core.outbox import current_outbox
-from holdfast.core.url import URL
+from holdfast.web.request import Request
+from holdfast.web.response import Response
+from holdfast.web.url import URL
 from tests.core.fakes import FakeHost, FakeOutbox, listener, run, suspend
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ def body_of(response: Response) -> str:
 
 @pytest.mark.parametrize("develop", [False, True])
 def test_an_exposed_error_shows_its_message(develop: bool) -> None:
-    # A86, H17.
     response = failure_response(Forbidden("not yours", headers={"x-a": "1"}), develop=develop)
     assert response.status == 403
     assert body_of(response) == "not yours"
@@ -73,7 +73,6 @@ def test_an_error_of_the_server_may_show_its_message() -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), KeyError("secret"), BaseException()])
 def test_any_other_error_is_500_without_details(error: BaseException) -> None:
-    # A86, H18, I-2.1.
     response = failure_response(error, develop=False)
     assert (response.status, body_of(response)) == (500, "Internal Server Error")
 
@@ -165,7 +164,6 @@ def test_the_length_of_what_is_there_or_of_what_get_would_have_is_fine(body: str
     ],
 )
 def test_a_path_is_relative_to_localhost(url: str | URL, href: str) -> None:
-    # B8.
     assert own_request(url, "GET", None, None).url.href == href
 
 
@@ -181,7 +179,7 @@ def test_a_path_is_relative_to_localhost(url: str | URL, href: str) -> None:
     ],
 )
 def test_what_is_somebody_elses_is_refused(url: str | URL | Request) -> None:
-    # B8: upstream's goes to the network.
+    # Upstream's goes to the network.
     with pytest.raises(ValueError, match=r"only fetches from the application itself .*HTTP client"):
         own_request(url, "GET", None, None)
 
@@ -237,7 +235,6 @@ def say(text: str) -> None:
 
 
 def test_the_listeners_answer_as_they_would_over_http() -> None:
-    # A82.
     response = fetch(lambda event: Response(f"{event.request.path} by {event.request.client}"))
     assert body_of(response) == "/x by None"
     assert fetch().status == 404
@@ -315,7 +312,7 @@ def test_an_http_error_of_the_servers_own_is_reported() -> None:
 
 @pytest.mark.parametrize("waits", [0, 1])
 def test_any_other_error_is_the_callers(waits: int) -> None:
-    # A82: propagated, never swallowed.
+    # Propagated, never swallowed.
     host, error = FakeHost(), RuntimeError("broken")
 
     async def fail(event: FetchEvent) -> None:
@@ -335,7 +332,6 @@ def test_any_other_error_is_the_callers(waits: int) -> None:
 
 
 def test_an_upgrade_is_an_error() -> None:
-    # B10, A83, I-2.5, I-R5-8.
     with pytest.raises(NotAnUpgradeRequest):
         fetch(lambda event: event.upgrade_websocket())
 
@@ -362,7 +358,6 @@ def fetching_itself(depths: list[int], stop_at: int = 100) -> Listener:
 
 
 def test_a_listener_that_fetches_itself_is_found_out() -> None:
-    # B9.
     depths: list[int] = []
     with pytest.raises(SelfFetchTooDeep, match="10 levels deep"):
         inside(lambda: fetch_from_itself((fetching_itself(depths),), Request("http://localhost/")))
@@ -370,7 +365,7 @@ def test_a_listener_that_fetches_itself_is_found_out() -> None:
 
 
 def test_ten_levels_are_allowed_and_counted_where_they_are_called() -> None:
-    # B9: per async context. Many at once are no depth, nor are many in a row.
+    # Per async context. Many at once are no depth, nor are many in a row.
     async def work() -> list[Response]:
         one, other = fetching_itself([], 10), fetching_itself([], 10)
         both = [fetch_from_itself((each,), Request("http://localhost/")) for each in (one, other)]

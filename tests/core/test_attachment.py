@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.core.attachment import DEFAULT_LIMIT, MAX_DEPTH, Attachment, check_plain
-from holdfast.core.errors import AttachmentError
+from holdfast.errors import AttachmentError
 from holdfast.wire.codec import decode_plain, encode_plain
 
 

@@ -27,8 +27,8 @@ from holdfast import (
     WebSocketUpgradeEvent,
 )
 from holdfast.core.outbox import current_outbox
-from holdfast.core.ports import About, Found
-from holdfast.wire.codec import encode_about, encode_plain
+from holdfast.core.ports import Found, Metadata
+from holdfast.wire.codec import encode_metadata, encode_plain
 from tests.core.fakes import FakeHost, Late, handshake, message_event, outbox_of, run
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Scene:
     def __init__(self) -> None:
         self.holdfast = holdfast
         self.host = FakeHost(attachment_limit=LIMIT)
-        about = encode_about(About("http://example.org/", None, frozenset()))
+        about = encode_metadata(Metadata("http://example.org/", None, frozenset()))
         self.host.connections[3] = Found(3, about, encode_plain("found"), False)
         self.message = message_event(self.host, attachment=encode_plain("old"))
         self.connection = self.message.source
@@ -621,7 +621,7 @@ def run_row(name: str, row: Bad) -> None:
 
 @pytest.mark.parametrize(("name", "row"), ROWS)
 def test_a_bad_value_is_refused_in_the_caller_and_changes_nothing(name: str, row: Bad) -> None:
-    # I-R5-6, I-R7-2: wherever cookies and headers are given.
+    # Wherever cookies and headers are given.
     copy_context().run(run_row, name, row)
 
 

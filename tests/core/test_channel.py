@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from holdfast.core.channel import BroadcastChannel
 from holdfast.core.channels import channels
-from holdfast.core.errors import ChannelClosed, MessagesLost, NotInsideHoldfast
 from holdfast.core.outbox import current_outbox
+from holdfast.errors import ChannelClosed, MessagesLost, NotInsideHoldfast
 from tests.core.fakes import FakeHost, FakeOutbox, message_event, outbox_of, run, suspend
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def test_text_and_bytes_are_published_as_they_are(
 def test_other_plain_data_is_published_as_json(
     outbox: FakeOutbox, message: object, published: str
 ) -> None:
-    # A76 is different: there, connections get nothing of it.
+    # The model differs: there, connections get nothing of it.
     LOBBY.post_message(message)
     assert outbox.entries == [("publish_json", "lobby", published, 0, 0)]
 
@@ -152,14 +152,13 @@ def test_other_plain_data_is_published_as_json(
 def test_what_cannot_be_carried_is_refused_and_nothing_is_published(
     outbox: FakeOutbox, message: object, error: type[Exception]
 ) -> None:
-    # A65 is different: there, nobody learns of it but the receivers.
+    # The model differs: there, nobody learns of it but the receivers.
     with pytest.raises(error):
         LOBBY.post_message(message)
     assert outbox.entries == []
 
 
 def test_data_that_changes_after_it_was_posted_was_posted_as_it_was(outbox: FakeOutbox) -> None:
-    # A64.
     record, buffer = {"n": 1}, bytearray(b"before")
     LOBBY.post_message(record)
     LOBBY.post_message(buffer)
@@ -261,7 +260,6 @@ def post(host: FakeHost, data: str | bytes, name: str = "kitchen", poster: int =
 
 
 def test_a_listener_hears_what_others_post(host: FakeHost, kitchen: BroadcastChannel) -> None:
-    # A62, A63.
     heard: list[MessageEvent] = []
     kitchen.add_event_listener("message", heard.append)
     assert host.listening == ["kitchen"]
@@ -272,13 +270,12 @@ def test_a_listener_hears_what_others_post(host: FakeHost, kitchen: BroadcastCha
     assert host.run_spawned() == []
     assert [event.data for event in heard] == ["soup", b"salt", {"n": 1}]
     assert [event.channel for event in heard] == [kitchen] * 3
-    # A68: what is handed out is not published again.
+    # What is handed out is not published again.
     assert host.commits == [[], [], []]
     assert host.leaving == []
 
 
 def test_a_channel_does_not_hear_itself(host: FakeHost, kitchen: BroadcastChannel) -> None:
-    # A63.
     heard: list[MessageEvent] = []
     other = BroadcastChannel("kitchen")
     for channel in (kitchen, other):
@@ -479,8 +476,8 @@ def test_a_decorator_of_an_event_that_a_channel_has_not_is_noticed_at_once(
 
 
 def test_a_channel_that_only_posts_is_kept_by_nobody(host: FakeHost, outbox: FakeOutbox) -> None:
-    # A73 is different: there, each one that was ever made hears everything, and is never freed.
-    # I-R7-4: nor is its name.
+    # The model differs: there, each one that was ever made hears everything, and is never freed.
+    # Nor is its name.
     channel = BroadcastChannel("kitchen")
     channel.post_message("soup")
     assert host.listening == []
@@ -491,7 +488,6 @@ def test_a_channel_that_only_posts_is_kept_by_nobody(host: FakeHost, outbox: Fak
 
 
 def test_a_channel_that_listens_is_kept_until_it_is_closed(host: FakeHost) -> None:
-    # A73.
     heard: list[object] = []
 
     def make() -> weakref.ref[BroadcastChannel]:
@@ -593,7 +589,6 @@ def test_iterating_in_a_program_that_is_no_holdfast_is_an_error(kitchen: Broadca
 
 
 def test_a_closed_channel_says_so(host: FakeHost, kitchen: BroadcastChannel) -> None:
-    # A66.
     assert not kitchen.closed
     kitchen.close()
     kitchen.close()
@@ -610,7 +605,6 @@ def test_a_closed_channel_says_so(host: FakeHost, kitchen: BroadcastChannel) -> 
 def test_what_arrived_before_a_channel_was_closed_is_still_handed_out(
     host: FakeHost, kitchen: BroadcastChannel
 ) -> None:
-    # A66.
     heard: list[Any] = []
     kitchen.on("message")(lambda event: heard.append(event.data))
     messages = aiter(kitchen)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from holdfast.core.channels import Channels, Inbound
-from holdfast.core.errors import MessagesLost
+from holdfast.errors import MessagesLost
 from tests.core.fakes import FakeHost, run
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ class Ear:
 
 
 def test_a_host_is_told_of_names_that_were_listened_on_before_it_came() -> None:
-    # C26, I-R3-1.
     # Applications make their channels while they are imported.
     channels, host = Channels(), FakeHost()
     channels.add(Ear("lobby"))
@@ -45,7 +44,6 @@ def test_a_host_is_told_of_names_that_were_listened_on_before_it_came() -> None:
 
 
 def test_a_host_is_told_when_the_first_listens_and_when_the_last_stops() -> None:
-    # A69.
     channels, host = Channels(), FakeHost()
     channels.attach(host)
     one, other = Ear("lobby"), Ear("lobby")
@@ -60,7 +58,6 @@ def test_a_host_is_told_when_the_first_listens_and_when_the_last_stops() -> None
 
 
 def test_a_host_is_told_in_order_of_one_that_stops_and_listens_again() -> None:
-    # I-2.6.
     channels, host, ear = Channels(), FakeHost(), Ear("lobby")
     channels.attach(host)
     for _ in range(3):
@@ -81,7 +78,7 @@ def test_removing_what_does_not_listen_is_no_error() -> None:
 
 
 def test_a_host_that_goes_is_told_nothing_more() -> None:
-    # I-R5-2, I-R5-3: and each other one is told, whoever else listens.
+    # And each other one is told, whoever else listens.
     channels, host, other = Channels(), FakeHost(), FakeHost()
     channels.attach(host)
     channels.attach(other)
@@ -105,7 +102,6 @@ def test_when_a_host_leaves_every_listener_looks_to_its_iterations() -> None:
 
 
 def test_a_publication_reaches_all_of_its_name_and_no_others() -> None:
-    # A63, A68.
     channels, host = Channels(), FakeHost()
     one, other, elsewhere = Ear("lobby"), Ear("lobby"), Ear("kitchen")
     for ear in (one, other, elsewhere):
@@ -116,7 +112,6 @@ def test_a_publication_reaches_all_of_its_name_and_no_others() -> None:
 
 
 def test_who_posted_it_does_not_hear_it() -> None:
-    # A63.
     channels = Channels()
     one, other = Ear("lobby"), Ear("lobby")
     channels.add(one)
@@ -138,7 +133,6 @@ def test_a_channel_keeps_its_number_when_it_stops_and_listens_again() -> None:
 
 
 def test_json_is_parsed_for_each_who_hears_it() -> None:
-    # A64.
     channels = Channels()
     one, other = Ear("lobby"), Ear("lobby")
     channels.add(one)
@@ -218,7 +212,6 @@ def test_an_iteration_that_was_cancelled_is_not_woken() -> None:
 
 
 def test_an_iteration_ends_when_it_is_told_and_has_had_everything() -> None:
-    # A66.
     inbound = Inbound(2, FakeHost().new_outbox())
     inbound.put("a")
     inbound.end()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from holdfast.core.clients import MOST, PAGE, Clients, FoundConnection
-from holdfast.core.errors import AttachmentError, NotInsideHoldfast
 from holdfast.core.outbox import current_outbox
-from holdfast.core.ports import About, Found
-from holdfast.wire.codec import encode_about, encode_plain
+from holdfast.core.ports import Found, Metadata
+from holdfast.errors import AttachmentError, NotInsideHoldfast
+from holdfast.wire.codec import encode_metadata, encode_plain
 from tests.core.fakes import FakeHost, FakeOutbox, run
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def outbox() -> Iterator[FakeOutbox]:
 
 
 def add(host: FakeHost, serial: int, *channels: str, data: object = None) -> None:
-    about = encode_about(About("http://example.org/", "chat", frozenset(channels)))
+    about = encode_metadata(Metadata("http://example.org/", "chat", frozenset(channels)))
     attachment = b"" if data is None else encode_plain(data)
     host.connections[serial] = Found(serial, about, attachment, False)
 
@@ -53,7 +53,6 @@ def get(outbox: FakeOutbox, serial: int) -> Connection:
 
 
 def test_a_connection_is_found_by_its_id(outbox: FakeOutbox) -> None:
-    # A56.
     connection = get(outbox, 3)
     assert connection.id == "id-3"
     assert connection.url == "http://example.org/"
@@ -78,7 +77,7 @@ def test_an_id_is_a_str(outbox: FakeOutbox) -> None:
 
 
 def test_clients_are_found_and_nothing_else_is_done_with_them() -> None:
-    # A55 is different: there, nothing is ever found. A58 is different: what a server cannot do,
+    # The model differs: there, nothing is ever found. A58 is different: what a server cannot do,
     # such as to open a window, has no stub that warns, but no name.
     assert {name for name in dir(Clients) if not name.startswith("_")} == {"get", "match_all"}
     names = ("post_message", "focus", "navigate", "frame_type", "type")
@@ -90,19 +89,17 @@ def test_clients_are_found_and_nothing_else_is_done_with_them() -> None:
 
 @pytest.mark.parametrize("type", ["websocket", "all"])
 def test_all_connections_match(outbox: FakeOutbox, type: str) -> None:
-    # A56.
     assert match_all(type=type) == [1, 2, 3]
 
 
 def test_connections_match_without_a_type(outbox: FakeOutbox) -> None:
-    # A56 is different: a browser's clients are windows, and WebSockets had to be asked for. Here
+    # The model differs: a browser's clients are windows, and WebSockets had to be asked for. Here
     # there are only WebSockets.
     assert match_all() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("type", ["window", "worker", "sharedworker"])
 def test_nothing_is_of_the_types_of_a_browser(outbox: FakeOutbox, type: str) -> None:
-    # A56.
     assert match_all(type=type) == []
 
 
@@ -188,7 +185,6 @@ def test_the_data_of_a_found_connection_cannot_be_replaced(outbox: FakeOutbox) -
 def test_a_connection_that_has_closed_is_found_until_its_close_event_has_ended(
     outbox: FakeOutbox,
 ) -> None:
-    # A51.
     outbox.host.connections[3] = outbox.host.connections[3]._replace(closed=True)
     connection = get(outbox, 3)
     assert connection.closed

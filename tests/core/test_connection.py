@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from holdfast.core.connection import Connection
-from holdfast.core.errors import AttachmentError
-from holdfast.core.ports import About
-from holdfast.wire.codec import encode_about, encode_plain
+from holdfast.core.ports import Metadata
+from holdfast.errors import AttachmentError
+from holdfast.wire.codec import encode_metadata, encode_plain
 from tests.core.fakes import URL, FakeHost
 
-ABOUT = About(URL, "chat", frozenset({"lobby"}))
+ABOUT = Metadata(URL, "chat", frozenset({"lobby"}))
 
 
 class Markup(str):
@@ -40,7 +40,7 @@ class Scene:
     """A handle, and all that can be seen of what is done with it."""
 
     def __init__(
-        self, about: bytes | About = ABOUT, attachment: bytes = b"", *, closed: bool = False
+        self, about: bytes | Metadata = ABOUT, attachment: bytes = b"", *, closed: bool = False
     ) -> None:
         self.host = FakeHost(attachment_limit=32)
         self.outbox = self.host.new_outbox()
@@ -65,7 +65,7 @@ def test_details_are_those_of_the_upgrade() -> None:
 
 
 def test_encoded_details_are_decoded_when_first_asked_for_and_once() -> None:
-    encoded = encode_about(ABOUT)
+    encoded = encode_metadata(ABOUT)
     scene = Scene(encoded)
     assert scene.host.decoded == []
     assert scene.connection.url == URL
@@ -74,7 +74,7 @@ def test_encoded_details_are_decoded_when_first_asked_for_and_once() -> None:
 
 
 def test_details_that_nobody_asked_for_go_back_as_they_came() -> None:
-    encoded = encode_about(ABOUT)
+    encoded = encode_metadata(ABOUT)
     scene = Scene(encoded)
     scene.connection.send("hi")
     assert scene.connection.about is encoded
@@ -92,7 +92,7 @@ def test_a_handle_has_room_for_nothing_else() -> None:
 
 
 def test_a_connection_has_this_and_nothing_more() -> None:
-    # A37, A38 are different: this is no Client, it has data and channels that can be looked at.
+    # The model differs: this is no Client, it has data and channels that can be looked at.
     # Still there is no ready state, no buffered amount and no ping.
     names = {name for name in dir(Connection) if not name.startswith("_")}
     for_hosts = {"about", "attachment", "commit", "serial"}
@@ -113,7 +113,6 @@ def test_a_connection_has_this_and_nothing_more() -> None:
 
 @pytest.mark.parametrize("name", ["id", "url", "subprotocol", "channels", "closed"])
 def test_what_a_connection_is_cannot_be_changed(name: str) -> None:
-    # A37.
     connection = Scene().connection
     before = getattr(connection, name)
     with pytest.raises(AttributeError):
@@ -142,7 +141,7 @@ def test_what_a_connection_is_cannot_be_changed(name: str) -> None:
     ],
 )
 def test_text_and_bytes_are_sent_as_plain_text_and_bytes(data: Any, sent: str | bytes) -> None:
-    # A37. A subclass would break the wire, and with it what other events had to say.
+    # A subclass would break the wire, and with it what other events had to say.
     scene = Scene()
     scene.connection.send(data)
     assert scene.entries == [("send", 5, sent)]
@@ -150,7 +149,6 @@ def test_text_and_bytes_are_sent_as_plain_text_and_bytes(data: Any, sent: str | 
 
 
 def test_a_buffer_that_changes_after_it_was_sent_was_sent_as_it_was() -> None:
-    # A88, I-0.2.
     scene, buffer = Scene(), bytearray(b"before")
     scene.connection.send(buffer)  # type: ignore[arg-type] # mypy is strict about bytearray
     buffer[:] = b"after!"
@@ -228,7 +226,7 @@ def test_what_json_cannot_carry_is_refused(value: object, error: type[Exception]
 
 @pytest.mark.parametrize("code", [1000, 1001, 1003, *range(1007, 1015), 3000, 4000, 4999])
 def test_a_code_that_may_be_sent_closes(code: int) -> None:
-    # I-5.4: 1002 is the server's to send.
+    # 1002 is the server's to send.
     scene = Scene()
     scene.connection.close(code, "bye")
     assert scene.entries == [("close", 5, code, "bye")]
@@ -245,7 +243,6 @@ def test_closing_without_a_code_is_a_normal_closure() -> None:
     "code", [-1, 0, 999, 1002, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65536, 2**70]
 )
 def test_a_code_that_may_not_be_sent_is_refused_and_the_connection_stays_open(code: int) -> None:
-    # A43, I-4.6, I-5.4.
     scene = Scene()
     with pytest.raises(ValueError, match=f"^close code {code} may not be sent"):
         scene.connection.close(code)
@@ -282,7 +279,6 @@ def test_a_code_that_is_no_int_is_refused(code: Any) -> None:
     ],
 )
 def test_a_reason_of_123_bytes_fits_a_close_frame(reason: str, sent: str) -> None:
-    # I-5.4.
     scene = Scene()
     scene.connection.close(1000, reason)
     assert scene.entries == [("close", 5, 1000, sent)]
@@ -298,7 +294,6 @@ def test_a_reason_of_123_bytes_fits_a_close_frame(reason: str, sent: str) -> Non
     ],
 )
 def test_a_reason_that_cannot_be_sent_is_refused(reason: str, words: str) -> None:
-    # I-5.4.
     scene = Scene()
     with pytest.raises(ValueError, match=f"^a close reason {words}"):
         scene.connection.close(1000, reason)
@@ -321,7 +316,6 @@ def closed_by_the_application() -> Scene:
 
 @pytest.mark.parametrize("scene", [closed_by_the_application(), Scene(closed=True)])
 def test_a_closed_connection_does_nothing(scene: Scene) -> None:
-    # A39, A40, I-1.5.
     scene.connection.send("late")
     scene.connection.close(1001, "late")
     scene.connection.subscribe("news")
@@ -356,7 +350,6 @@ def test_subscribing_is_asked_of_the_host_and_known_to_the_handle() -> None:
 
 
 def test_subscribing_again_is_harmless() -> None:
-    # A75.
     scene = Scene()
     scene.connection.subscribe("lobby")
     assert scene.connection.channels == {"lobby"}
@@ -370,15 +363,13 @@ def test_unsubscribing_undoes_it() -> None:
 
 
 def test_unsubscribing_what_was_not_subscribed_is_harmless() -> None:
-    # A75.
     scene = Scene()
     scene.connection.unsubscribe("news")
     assert scene.connection.channels == {"lobby"}
 
 
 def test_changed_channels_are_part_of_the_details_for_the_next_event() -> None:
-    # A79.
-    scene = Scene(encode_about(ABOUT))
+    scene = Scene(encode_metadata(ABOUT))
     scene.connection.subscribe("news")
     assert scene.connection.about == ABOUT._replace(channels=frozenset({"lobby", "news"}))
 
@@ -393,7 +384,7 @@ def test_any_text_that_is_not_empty_names_a_channel(name: str) -> None:
 @pytest.mark.parametrize("name", [Room.LOBBY, OldRoom.LOBBY, Markup("lobby")])
 @pytest.mark.parametrize("method", ["subscribe", "unsubscribe"])
 def test_a_channel_named_by_an_enum_is_the_channel_of_that_text(method: str, name: str) -> None:
-    scene = Scene(About(URL, None, frozenset()))
+    scene = Scene(Metadata(URL, None, frozenset()))
     getattr(scene.connection, method)(name)
     assert scene.entries == [(method, 5, "lobby")]
     assert {type(text) for text in (scene.entries[0][2], *scene.connection.channels)} == {str}
@@ -462,7 +453,6 @@ def test_data_set_back_to_none_is_committed() -> None:
 
 
 def test_data_that_was_only_read_is_not_committed() -> None:
-    # I-1.6.
     encoded = encode_plain(["a"])
     scene = Scene(attachment=encoded)
     assert scene.connection.data == ["a"]

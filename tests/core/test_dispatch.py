@@ -21,10 +21,11 @@ from holdfast.core.dispatch import (
     dispatch_request,
     first_step,
 )
-from holdfast.core.errors import AlreadyDecided, NotAnUpgradeRequest
-from holdfast.core.http import Request, Response
 from holdfast.core.listeners import Listener
 from holdfast.core.request_events import FetchEvent, Upgrade, WebSocketUpgradeEvent
+from holdfast.errors import AlreadyDecided, NotAnUpgradeRequest
+from holdfast.web.request import Request
+from holdfast.web.response import Response
 from tests.core.fakes import (
     URL,
     FakeHost,
@@ -86,7 +87,6 @@ def test_an_event_nobody_listens_to_succeeds() -> None:
 
 @pytest.mark.parametrize("event", [EVENT, close_event(FakeHost())])
 def test_a_listener_gets_the_event(event: ExtendableEvent) -> None:
-    # A84.
     received: list[object] = []
     assert begin(event, [listener(received.append)]) is None
     assert received == [event]
@@ -223,7 +223,6 @@ def test_listeners_run_under_an_event_loop_as_anywhere() -> None:
 
 @pytest.mark.parametrize("fails", [raises, raises_later])
 def test_a_listener_that_raises_makes_the_event_fail(fails: Callable[..., Listener]) -> None:
-    # A16, I-4.1.
     error = RuntimeError()
     assert error_of(outcome([fails(error)])) is error
 
@@ -440,7 +439,7 @@ def fail(event: FetchEvent) -> None:
 
 
 def test_a_request_nobody_answers_has_no_answer() -> None:
-    # A10: what the client gets then is the host's to say.
+    # What the client gets then is the host's to say.
     assert answer(fetch_event()) is None
     assert answer(fetch_event(), lambda event: None) is None
 
@@ -514,7 +513,6 @@ def test_returning_another_connection_is_a_failure() -> None:
 
 
 def test_responding_answers() -> None:
-    # A8.
     response = Response("hi")
     assert answer(fetch_event(), lambda event: event.respond_with(response)) is response
 
@@ -541,7 +539,6 @@ def test_an_async_listener_may_wait_before_it_answers() -> None:
 
 
 def test_a_response_may_come_later() -> None:
-    # A8.
     response = answer(fetch_event(), lambda event: event.respond_with(respond_later()))
     assert isinstance(response, Response)
     assert response.body == b"later"
@@ -563,7 +560,7 @@ def test_all_listeners_run_before_a_later_response_is_waited_for() -> None:
 
 
 def test_an_async_listener_may_wait_before_it_upgrades_and_go_on_after() -> None:
-    # A36 is different: there, whoever has waited is too late. A35: what keeps the event open is
+    # The model differs: there, whoever has waited is too late. A35: what keeps the event open is
     # the listener that still runs.
     event = fetch_event(upgradable=True)
     host = outbox_of(event).host
@@ -581,7 +578,7 @@ def test_an_async_listener_may_wait_before_it_upgrades_and_go_on_after() -> None
 
 
 def test_a_host_can_see_an_upgrade_before_its_listener_goes_on() -> None:
-    # A27. What comes of it is decided when the listeners have returned: a listener that fails
+    # What comes of it is decided when the listeners have returned: a listener that fails
     # later leaves nothing to clean up (A31).
     event = fetch_event(upgradable=True)
     seen: list[object] = []
@@ -603,7 +600,6 @@ def test_a_host_can_see_an_upgrade_before_its_listener_goes_on() -> None:
 
 
 def test_an_event_is_open_until_its_later_response_has_come() -> None:
-    # A9.
     event = fetch_event()
 
     async def respond() -> Response:
@@ -616,7 +612,6 @@ def test_an_event_is_open_until_its_later_response_has_come() -> None:
 
 
 def test_work_that_raises_changes_nothing_of_the_response() -> None:
-    # A6.
     event = fetch_event()
     error = OSError("no database")
 
@@ -663,7 +658,6 @@ def test_responding_and_returning_the_same_response_is_one_answer() -> None:
 def test_a_second_answer_is_a_failure(
     first: Callable[[FetchEvent], object], second: Callable[[FetchEvent], object]
 ) -> None:
-    # A8, A21, A26.
     error = error_of(answer(fetch_event(upgradable=True), first, second))
     assert isinstance(error, AlreadyDecided)
 
@@ -686,7 +680,7 @@ def test_a_handshake_event_is_answered_by_acceptance_or_rejection() -> None:
     assert isinstance(run(dispatch_request(upgrade_event(), [accept])), Upgrade)
     refusal = run(dispatch_request(upgrade_event(), [reject]))
     assert isinstance(refusal, Response)
-    assert refusal.status == 401  # A32
+    assert refusal.status == 401
 
 
 def test_a_handshake_listener_may_return_a_rejection_or_what_accept_returned() -> None:
@@ -714,7 +708,6 @@ def test_a_handshake_listener_that_returns_something_else_is_a_failure(result: o
 
 @pytest.mark.parametrize("waits", [0, 1])
 def test_a_request_whose_listener_raises_has_failed(waits: int) -> None:
-    # A16, A82, I-4.1.
     error = RuntimeError()
     for failing in (raises(error), raises_later(error, "close", waits=waits)):
         failure = run(dispatch_request(fetch_event(), [failing]))
@@ -732,7 +725,6 @@ def test_a_request_whose_listener_raises_has_failed(waits: int) -> None:
     ],
 )
 def test_an_answer_does_not_outlive_a_failure(call: Callable[[FetchEvent], object]) -> None:
-    # A31.
     assert error_of(answer(fetch_event(upgradable=True), call, fail)).args == ("first",)
     assert error_of(answer(fetch_event(upgradable=True), fail, call)).args == ("first",)
 

@@ -7,10 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from holdfast.core.channel import BroadcastChannel
-from holdfast.core.errors import (
-    AttachmentError,
-    EventSettled,
-)
 from holdfast.core.events import (
     ActivateEvent,
     ErrorEvent,
@@ -23,8 +19,12 @@ from holdfast.core.events import (
     WebSocketCloseEvent,
     WebSocketMessageEvent,
 )
-from holdfast.core.http import Response
 from holdfast.core.request_events import FetchEvent, WebSocketUpgradeEvent
+from holdfast.errors import (
+    AttachmentError,
+    EventSettled,
+)
+from holdfast.web.response import Response
 from holdfast.wire.codec import encode_plain
 from tests.core.fakes import (
     URL,
@@ -101,7 +101,6 @@ def test_an_event_without_work_settles_when_its_listeners_have_returned(
 def test_a_settled_event_cannot_be_extended(
     kind: type, type: str, make: Callable[[FakeHost], ExtendableEvent]
 ) -> None:
-    # A4.
     event = make(FakeHost())
     outbox_of(event).seal()
     with pytest.raises(EventSettled, match=f"^this {type} event is over"):
@@ -143,7 +142,6 @@ def test_work_runs_beside_the_event() -> None:
 
 
 def test_an_event_stays_open_until_all_its_work_has_ended() -> None:
-    # A5.
     host = FakeHost()
     event = install_event(host)
     event.wait_until(Late())
@@ -175,7 +173,6 @@ def test_an_event_whose_work_ended_early_is_open_while_listeners_run() -> None:
 
 
 def test_pending_work_may_extend_the_event_further() -> None:
-    # A4.
     host, steps = FakeHost(), []
     event = install_event(host)
 
@@ -193,7 +190,6 @@ def test_pending_work_may_extend_the_event_further() -> None:
 
 
 def test_an_event_whose_work_has_ended_cannot_be_extended_again() -> None:
-    # A5.
     host = FakeHost()
     event = install_event(host)
     event.wait_until(Late())
@@ -204,7 +200,6 @@ def test_an_event_whose_work_has_ended_cannot_be_extended_again() -> None:
 
 
 def test_work_that_raises_ends_and_is_kept_for_the_host() -> None:
-    # A6.
     host, error = FakeHost(), OSError("no database")
     event = install_event(host)
     assert event.failures == []
@@ -287,7 +282,7 @@ def test_what_work_sends_leaves_with_the_event_or_at_once_after_it() -> None:
 
 
 def test_a_fetch_event_has_its_request_and_nothing_of_a_page() -> None:
-    # A11 is different: the URL is that of the request, and a request of no page has no client.
+    # The model differs: the URL is that of the request, and a request of no page has no client.
     event = fetch_event()
     assert event.request.url.href == URL
     names = ("url", "client_id", "resulting_client_id", "handled", "preload_response")
@@ -298,7 +293,6 @@ def test_a_fetch_event_has_its_request_and_nothing_of_a_page() -> None:
 
 
 def test_a_message_event_says_what_came_from_whom() -> None:
-    # A44.
     event = message_event(FakeHost(), b"\x00\xff", attachment=encode_plain({"n": 1}), attempt=2)
     assert event.data == b"\x00\xff"
     assert (event.number, event.attempt) == (7, 2)
@@ -384,7 +378,6 @@ def test_a_flush_after_the_listeners_is_an_error() -> None:
 
 
 def test_a_close_event_says_what_closed_and_why() -> None:
-    # A51.
     event = close_event(FakeHost(), 4000, "bye")
     assert (event.code, event.reason, event.number, event.attempt) == (4000, "bye", 8, 1)
     assert event.id == "id-5-8"
@@ -394,12 +387,10 @@ def test_a_close_event_says_what_closed_and_why() -> None:
     ("code", "was_clean"), [(1000, True), (1001, True), (1005, True), (1006, False), (4999, True)]
 )
 def test_only_1006_is_not_clean(code: int, was_clean: bool) -> None:
-    # A52, I-0.7.
     assert close_event(FakeHost(), code).was_clean is was_clean
 
 
 def test_the_connection_of_a_close_event_is_closed() -> None:
-    # A40, A53.
     event = close_event(FakeHost())
     assert event.source.closed
     event.source.send("too late")

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from holdfast.core.listeners import Listener
-from holdfast.core.ports import About
-from holdfast.wire.codec import encode_about
+from holdfast.core.ports import Metadata
+from holdfast.wire.codec import encode_metadata
 from tests.core.fakes import (
     URL,
     FakeHost,
@@ -104,10 +104,10 @@ def test_a_host_never_gives_the_same_serial_twice() -> None:
 
 
 def test_a_host_encodes_and_notes_what_it_decodes() -> None:
-    host, about = FakeHost(), About(URL, "chat", frozenset({"lobby"}))
+    host, about = FakeHost(), Metadata(URL, "chat", frozenset({"lobby"}))
     assert host.decode(host.encode({"a": [1, b"x"]})) == {"a": [1, b"x"]}
-    assert host.about(encode_about(about)) == about
-    assert host.decoded == [host.encode({"a": [1, b"x"]}), encode_about(about)]
+    assert host.about(encode_metadata(about)) == about
+    assert host.decoded == [host.encode({"a": [1, b"x"]}), encode_metadata(about)]
 
 
 def test_a_flush_is_noted_and_empties_the_outbox() -> None:

@@ -45,7 +45,6 @@ def test_a_row_that_somebody_runs_through_does_not_change() -> None:
 
 
 def test_an_object_may_listen() -> None:
-    # A3.
     handler = Handler()
     (listener,) = with_listener((), handler)
     assert listener.registered is handler
@@ -81,7 +80,6 @@ def test_the_type_of_an_event_is_text(type_: object) -> None:
 
 
 def test_a_listener_is_taken_out_again() -> None:
-    # A2.
     row = with_listener(with_listener((), first), second)
     assert without_listener(row, first) == (Listener(second, second, "continue"),)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from holdfast.core.ports import About, Found, Host, Outbox, Waiter
+from holdfast.core.ports import Found, Host, Metadata, Outbox, Waiter
 from holdfast.wire.outbox import WireHost, WireOutbox
 from tests.core.fakes import FakeHost, FakeOutbox, FakeWaiter
 
@@ -60,7 +60,7 @@ def test_what_was_found_is_a_value() -> None:
 
 
 def test_details_of_a_connection_are_a_value() -> None:
-    about = About("http://example.org/", "chat", frozenset({"lobby"}))
-    assert about == About("http://example.org/", "chat", frozenset({"lobby"}))
+    about = Metadata("http://example.org/", "chat", frozenset({"lobby"}))
+    assert about == Metadata("http://example.org/", "chat", frozenset({"lobby"}))
     assert about._replace(channels=frozenset()).channels == frozenset()
     assert about.channels == {"lobby"}

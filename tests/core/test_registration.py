@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.errors import LifecycleError
 from holdfast.core.registration import Registration, State
+from holdfast.errors import LifecycleError
 
 STEPS = ["install", "activate", "finish", "fail", "join", "retire"]
 
@@ -32,12 +32,10 @@ def test_a_registration_starts_parsed() -> None:
 
 
 def test_the_states_are_those_of_a_service_worker() -> None:
-    # B1.
     assert {state.value for state in State} == TABLE.keys()
 
 
 def test_install_and_activate_lead_to_activated() -> None:
-    # B2.
     registration = after("install", "finish")
     assert registration.state == "installed"
     registration.step("activate")
@@ -48,7 +46,7 @@ def test_install_and_activate_lead_to_activated() -> None:
 
 @pytest.mark.parametrize("steps", [["install"], ["install", "finish", "activate"]])
 def test_a_failed_step_leads_to_redundant(steps: list[str]) -> None:
-    # B5, B6: nothing is left at "installing" for a retry that can never succeed.
+    # Nothing is left at "installing" for a retry that can never succeed.
     assert after(*steps, "fail").state == "redundant"
 
 
@@ -61,13 +59,11 @@ def test_a_replaced_registration_is_redundant() -> None:
 
 
 def test_activate_before_install_is_refused() -> None:
-    # B3.
     with pytest.raises(LifecycleError, match="cannot activate while parsed"):
         Registration().step("activate")
 
 
 def test_a_second_install_is_refused() -> None:
-    # B3.
     registration = after("install", "finish")
     with pytest.raises(LifecycleError) as caught:
         registration.step("install")

@@ -5,17 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from holdfast.core.errors import (
+from holdfast.core.ports import Metadata
+from holdfast.core.request_events import FetchEvent, RequestEvent, Upgrade, WebSocketUpgradeEvent
+from holdfast.errors import (
     AlreadyDecided,
     AttachmentError,
     EventSettled,
     LocalError,
     NotAnUpgradeRequest,
 )
-from holdfast.core.headers import Headers
-from holdfast.core.http import Request, Response
-from holdfast.core.ports import About
-from holdfast.core.request_events import FetchEvent, RequestEvent, Upgrade, WebSocketUpgradeEvent
+from holdfast.web.headers import Headers
+from holdfast.web.request import Request
+from holdfast.web.response import Response
 from holdfast.wire.codec import encode_plain
 from tests.core.fakes import (
     URL,
@@ -57,7 +58,6 @@ UPGRADERS = [
 
 @pytest.mark.parametrize(("make", "respond_with"), RESPONDERS)
 def test_a_response_decides(make: Callable[[], RequestEvent], respond_with: Any) -> None:
-    # A8, A32.
     event, response = make(), Response("hi")
     assert event.decision is None
     respond_with(event, response)
@@ -65,7 +65,6 @@ def test_a_response_decides(make: Callable[[], RequestEvent], respond_with: Any)
 
 
 def test_an_awaitable_of_a_response_decides() -> None:
-    # A8.
     event, later = fetch_event(), Late(Response("hi"))
     event.respond_with(later)
     assert event.decision is later
@@ -86,7 +85,6 @@ def test_what_is_no_response_decides_nothing(
 def test_a_response_after_the_listeners_is_too_late(
     make: Callable[[], RequestEvent], respond_with: Any
 ) -> None:
-    # A8.
     event, late = make(), respond()
     outbox_of(event).seal()
     with pytest.raises(EventSettled):
@@ -108,7 +106,6 @@ def test_pending_work_does_not_leave_time_for_a_response() -> None:
 
 @pytest.mark.parametrize(("make", "upgrade"), UPGRADERS)
 def test_an_upgrade_decides(make: Callable[[], RequestEvent], upgrade: Any) -> None:
-    # A20, A26.
     event = make()
     connection = upgrade(event)
     assert isinstance(event.decision, Upgrade)
@@ -119,7 +116,6 @@ def test_an_upgrade_decides(make: Callable[[], RequestEvent], upgrade: Any) -> N
 def test_an_upgrade_after_the_listeners_is_too_late(
     make: Callable[[], RequestEvent], upgrade: Any
 ) -> None:
-    # A23, I-0.10.
     event = make()
     outbox_of(event).seal()
     with pytest.raises(EventSettled):
@@ -130,7 +126,6 @@ def test_an_upgrade_after_the_listeners_is_too_late(
 @pytest.mark.parametrize("second", ["respond", "respond later", "upgrade"])
 @pytest.mark.parametrize("first", ["respond", "respond later", "upgrade"])
 def test_the_first_answer_counts(first: str, second: str) -> None:
-    # A8, A21, A26, I-0.3.
     event = fetch_event()
     later = [Late(Response("hi")), Late(Response("hi"))]
     ways: dict[str, Callable[[int], object]] = {
@@ -164,7 +159,7 @@ def test_an_awaitable_that_was_not_the_first_answer_is_closed() -> None:
 def test_the_rules_are_checked_in_their_order(
     is_answered: bool, upgradable: bool, is_over: bool, error: type[LocalError]
 ) -> None:
-    # A25: A21, A22, A23. All before anything else is looked at.
+    # All before anything else is looked at.
     event = fetch_event(upgradable=upgradable)
     if is_answered:
         event.respond_with(Response("hi"))
@@ -175,8 +170,8 @@ def test_the_rules_are_checked_in_their_order(
 
 
 def test_a_request_that_asked_for_nothing_else_is_not_upgraded() -> None:
-    # A22: what counts as asking is the host's to say, and it has checked the whole handshake.
-    # I-0.7, I-2.5: nothing is left of it.
+    # What counts as asking is the host's to say, and it has checked the whole handshake.
+    # Nothing is left of it.
     event = fetch_event(Request(URL), upgradable=False)
     with pytest.raises(NotAnUpgradeRequest):
         event.upgrade_websocket()
@@ -188,7 +183,6 @@ def test_a_request_that_asked_for_nothing_else_is_not_upgraded() -> None:
 def test_an_upgrade_does_not_keep_its_event_open(
     make: Callable[[], RequestEvent], upgrade: Any
 ) -> None:
-    # A35.
     event = make()
     upgrade(event)
     outbox_of(event).seal()
@@ -197,7 +191,7 @@ def test_an_upgrade_does_not_keep_its_event_open(
 
 
 def test_a_handshake_event_accepts_or_rejects_and_a_fetch_event_responds_or_upgrades() -> None:
-    # A60 is different: there, no event of that name was ever made. A61: respond_with and
+    # The model differs: there, no event of that name was ever made. A61: respond_with and
     # upgrade_websocket stay where the Service Worker API and the model have them.
     answers = {"accept", "reject", "respond_with", "upgrade_websocket"}
     assert answers & set(dir(upgrade_event())) == {"accept", "reject"}
@@ -208,11 +202,11 @@ def test_a_handshake_event_accepts_or_rejects_and_a_fetch_event_responds_or_upgr
 
 
 def test_an_upgraded_connection_is_new_and_of_the_requests_url() -> None:
-    # A26; its id is the host's token, not a UUID.
+    # Its id is the host's token, not a UUID.
     event = fetch_event()
     connection = event.upgrade_websocket()
     assert (connection.id, connection.url) == ("id-1", URL)
-    assert connection.about == About(URL, None, frozenset())
+    assert connection.about == Metadata(URL, None, frozenset())
     assert not connection.closed
     assert connection.data is None
 
@@ -224,7 +218,6 @@ def test_each_upgrade_has_a_serial_of_its_own() -> None:
 
 
 def test_an_upgraded_connection_can_be_used_at_once() -> None:
-    # A29, A30.
     event = upgrade_event()
     connection = event.accept()
     connection.subscribe("lobby")
@@ -242,7 +235,6 @@ def test_an_upgraded_connection_can_be_used_at_once() -> None:
 def test_first_data_is_committed_with_the_upgrade(
     make: Callable[[], RequestEvent], upgrade: Any, data: object
 ) -> None:
-    # A28.
     event = make()
     connection = upgrade(event, data=data)
     assert connection.data == data
@@ -251,8 +243,8 @@ def test_first_data_is_committed_with_the_upgrade(
 
 
 def test_first_data_that_cannot_be_kept_fails_at_the_commit() -> None:
-    # A28 is different: there, data is any object, and stays in its process.
-    # I-0.12 is different: there, null is kept.
+    # The model differs: there, data is any object, and stays in its process.
+    # The model differs: there, null is kept.
     event = fetch_event()
     connection = event.upgrade_websocket(data={"callback": print})
     with pytest.raises(AttachmentError, match=r"^data\['callback'\] is a builtin_function"):
@@ -265,7 +257,6 @@ def test_first_data_that_cannot_be_kept_fails_at_the_commit() -> None:
 def test_a_subprotocol_that_was_offered_can_be_chosen(
     make: Callable[[Request], RequestEvent], upgrade: Any, offered: str
 ) -> None:
-    # I-5.5.
     event = make(handshake(sec_websocket_protocol=offered))
     connection = upgrade(event, subprotocol="chat")
     assert connection.subprotocol == "chat"
@@ -302,7 +293,6 @@ def test_the_chosen_subprotocol_is_the_clients_own_text() -> None:
 def test_a_subprotocol_that_the_handshake_could_not_carry_is_refused(
     chosen: Any, offered: str
 ) -> None:
-    # I-5.5.
     event = fetch_event(handshake(sec_websocket_protocol=offered))
     with pytest.raises(ValueError, match=r"^the client did not offer the subprotocol "):
         event.upgrade_websocket(subprotocol=chosen)
@@ -351,7 +341,6 @@ def test_headers_that_change_after_an_upgrade_were_sent_as_they_were() -> None:
 def test_a_header_that_cannot_go_with_an_upgrade_is_refused(
     make: Callable[[], RequestEvent], upgrade: Any, name: Any, value: Any, error: type[Exception]
 ) -> None:
-    # I-5.9.
     # In the caller: the keeper would refuse the connection, when nobody can mend it any more.
     event = make()
     with pytest.raises(error):
@@ -371,7 +360,6 @@ def test_a_refused_upgrade_can_be_tried_again() -> None:
 
 
 def test_cookies_go_with_any_answer() -> None:
-    # A13, A34.
     event = fetch_event()
     assert event.set_cookies == []
     event.set_cookie("a", "1")
@@ -384,7 +372,7 @@ def test_cookies_go_with_any_answer() -> None:
 
 
 def test_cookies_go_with_the_answer_of_their_own_event() -> None:
-    # A14 is different: there is no cookie store around an event, which another could get hold of.
+    # The model differs: there is no cookie store around an event, which another could get hold of.
     host = FakeHost()
     one, other = (FetchEvent(host.new_outbox(), handshake(), upgradable=True) for _ in range(2))
     one.set_cookie("a", "1")

@@ -8,14 +8,15 @@ import pytest
 
 from holdfast.config import KeeperLimits, ServerSettings
 from holdfast.core import events, request_events
-from holdfast.core.errors import NotInsideHoldfast
 from holdfast.core.events import ExtendableEvent, GapEvent, MessageEvent
-from holdfast.core.http import Request, Response
 from holdfast.core.listeners import Listener, OnError
 from holdfast.core.outbox import current_outbox
 from holdfast.core.registration import Registration
 from holdfast.core.request_events import RequestEvent
 from holdfast.core.scope import ALIASES, EVENT_TYPES, ServiceWorker
+from holdfast.errors import NotInsideHoldfast
+from holdfast.web.request import Request
+from holdfast.web.response import Response
 from tests.core.fakes import FakeHost, run
 
 
@@ -48,7 +49,6 @@ def called(app: ServiceWorker, type: str = "fetch") -> list[object]:
 
 @pytest.mark.parametrize("type", EVENT_TYPES)
 def test_every_event_can_be_listened_to(type: str) -> None:
-    # A1.
     app = ServiceWorker()
     assert app.registered[type] == ()
     app.add_event_listener(type, first)
@@ -56,7 +56,7 @@ def test_every_event_can_be_listened_to(type: str) -> None:
 
 
 def test_every_kind_of_event_has_a_type_to_listen_to() -> None:
-    # A19 is different: there are no classes of events that never come, as push and sync.
+    # The model differs: there are no classes of events that never come, as push and sync.
     kinds = [
         getattr(module, name)
         for module in (events, request_events)
@@ -68,7 +68,7 @@ def test_every_kind_of_event_has_a_type_to_listen_to() -> None:
 
 
 def test_the_events_of_channels_are_listened_to_on_channels() -> None:
-    # A1: other types go elsewhere; here an error says so.
+    # Other types go elsewhere; here an error says so.
     for type in (MessageEvent.type, GapEvent.type):
         with pytest.raises(ValueError, match=f"no event '{type}'"):
             ServiceWorker().add_event_listener(type, first)
@@ -98,7 +98,6 @@ def test_a_listener_of_one_event_hears_no_other() -> None:
 
 @pytest.mark.parametrize(("alias", "type"), ALIASES.items())
 def test_the_names_of_the_seed_are_aliases(alias: str, type: str) -> None:
-    # K20.
     app = ServiceWorker()
     app.add_event_listener(alias, first)
     app.add_event_listener(type, first)
@@ -108,7 +107,6 @@ def test_the_names_of_the_seed_are_aliases(alias: str, type: str) -> None:
 
 
 def test_an_object_with_handle_event_is_a_listener() -> None:
-    # A3.
     app, counter = ServiceWorker(), Counter()
     app.add_event_listener("fetch", counter)
     (listener,) = app.registered["fetch"]
@@ -183,7 +181,7 @@ class NotCallable:
 
 @pytest.mark.parametrize("listener", [None, "first", 5, NotCallable()])
 def test_what_cannot_be_called_is_no_listener(listener: object) -> None:
-    # A1 is different: there, null is a listener that is never called.
+    # The model differs: there, null is a listener that is never called.
     app = ServiceWorker()
     with pytest.raises(TypeError, match=f"{type(listener).__name__} is neither$"):
         app.add_event_listener("fetch", listener)
@@ -202,7 +200,6 @@ def test_on_error_is_one_of_two_words(on_error: Any) -> None:
 
 
 def test_a_removed_listener_is_gone() -> None:
-    # A2.
     app = ServiceWorker()
     app.add_event_listener("fetch", first)
     app.add_event_listener("fetch", second)
@@ -211,7 +208,6 @@ def test_a_removed_listener_is_gone() -> None:
 
 
 def test_an_async_listener_is_removed_by_the_function_that_was_registered() -> None:
-    # A45, I-2.7.
     app = ServiceWorker()
     app.add_event_listener("fetch", later)
     app.remove_event_listener("fetch", later)
@@ -219,7 +215,6 @@ def test_an_async_listener_is_removed_by_the_function_that_was_registered() -> N
 
 
 def test_an_object_that_listens_is_removed_by_itself() -> None:
-    # A3.
     app, counter = ServiceWorker(), Counter()
     app.add_event_listener("fetch", counter)
     app.remove_event_listener("fetch", counter)
@@ -295,7 +290,6 @@ def fetching(app: ServiceWorker, *args: Any, **options: Any) -> Response:
 
 
 def test_an_application_can_ask_itself() -> None:
-    # B8.
     app = ServiceWorker()
 
     @app.on("fetch")
@@ -315,7 +309,6 @@ def test_an_application_that_asks_itself_what_it_does_not_know_gets_404() -> Non
 
 
 def test_an_application_does_not_ask_others() -> None:
-    # B8.
     with pytest.raises(ValueError, match="use an HTTP client"):
         fetching(ServiceWorker(), "https://example.org/")
 
@@ -348,7 +341,7 @@ def test_a_service_worker_is_not_mounted_in_another() -> None:
 
 
 def test_an_application_is_an_asgi_application() -> None:
-    # What it does there is told in tests/direct and tests/conformance.
+    # What it does there is told in tests/asgi and tests/conformance.
     app = ServiceWorker()
     for call in (app, app, app.asgi(max_message=5)):
         with pytest.raises(ValueError, match="'smtp'"):
@@ -356,7 +349,7 @@ def test_an_application_is_an_asgi_application() -> None:
 
 
 def test_an_application_has_the_limits_of_the_server_everywhere() -> None:
-    # K22: one set of limits for all hosts.
+    # One set of limits for all hosts.
     server, limits = ServerSettings(""), KeeperLimits()
     defaults = {
         name: parameter.default

@@ -85,9 +85,8 @@ def test_bad_upgrade_is_the_callers_error_and_a_good_one_can_follow(
 
 
 def test_ordinary_request_that_is_upgraded_can_still_be_answered(server: Server) -> None:
-    # C21, D6 are different: there, the connection that never was gets a close event, and the client
+    # The model differs: there, the connection that never was gets a close event, and the client
     # a 426 or 500.
-    # I-0.7.
     with urllib.request.urlopen(server.url, timeout=10) as response:
         assert json.load(response)[0] == "NotAnUpgradeRequest"
 

@@ -77,7 +77,6 @@ def ask(ws: ClientConnection, do: str, **what: Any) -> None:
 
 
 def test_a_post_reaches_every_subscribed_connection_and_every_other_channel(rooms: Rooms) -> None:
-    # D10, C25, A62, A63, A74, A78.
     with ExitStack() as stack:
         members = [join(stack, rooms, name)[0] for name in "abcd"]
         ask(members[0], "post", what="hello")
@@ -161,7 +160,7 @@ def test_a_stream_ends_when_its_reader_leaves(rooms: Rooms) -> None:
 
 
 def test_every_connection_of_the_machine_is_found_from_any_worker(rooms: Rooms) -> None:
-    # A57 is different: there, a worker sees its own connections only.
+    # The model differs: there, a worker sees its own connections only.
     with ExitStack() as stack:
         names = [f"user{number}" for number in range(20)]
         for name in names:

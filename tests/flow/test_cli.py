@@ -62,7 +62,7 @@ def test_start_line_names_the_url(shared_story: Story) -> None:
 
 
 def test_port_0_is_one_that_is_free_and_every_command_knows_it(tmp_path: Path) -> None:
-    # E24: there, too, the address tells. Several servers may be started so, side by side.
+    # There, too, the address tells. Several servers may be started so, side by side.
     (tmp_path / "app.py").write_text(VERSIONED.format(version=1))
     run, log = tmp_path / "run", tmp_path / "log"
     arguments = [sys.executable, "-m", "holdfast", "serve", "app:app", "--port", "0"]
@@ -114,7 +114,6 @@ def test_status_for_people_is_a_table(shared_story: Story) -> None:
 
 
 def test_control_socket_is_closed_to_others(shared_story: Story) -> None:
-    # I-2.2.
     socket = shared_story.server._run / f"{shared_story.server.port}.sock"
     assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
@@ -122,7 +121,7 @@ def test_control_socket_is_closed_to_others(shared_story: Story) -> None:
 
 @pytest.mark.parametrize("command", ["status", "reload", "stop"])
 def test_control_is_not_reachable_over_http(shared_story: Story, command: str) -> None:
-    # I-2.2: who can reach the port is no operator.
+    # Who can reach the port is no operator.
     server = shared_story.server
     for path in (f"/{command}", f"/.holdfast/{command}", "/"):
         body = json.dumps({"command": command}).encode()
@@ -168,7 +167,6 @@ def test_module_that_does_not_exist_is_named_without_a_traceback(tmp_path: Path)
 
 
 def test_import_error_shows_the_lines_of_the_user_only(tmp_path: Path) -> None:
-    # C2.
     (tmp_path / "bad.py").write_text("import nowhere_else\n")
     done = serve("bad:app", tmp_path)
     assert done.returncode == 1
@@ -204,7 +202,6 @@ def test_attribute_that_does_not_exist_is_named(tmp_path: Path) -> None:
 def test_error_details_reach_a_client_only_in_develop_mode(
     command: str, is_shown: bool, tmp_path: Path
 ) -> None:
-    # H18, I-2.1.
     (tmp_path / "app.py").write_text(VERSIONED.format(version=1))
     with Server.start("app:app", command=command, cwd=tmp_path) as server:
         with pytest.raises(urllib.error.HTTPError) as caught:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def test_message_that_a_dying_worker_had_in_hand_is_delivered_again(story: Story) -> None:
-    # C34 is different: there, it is lost, and nobody takes the place of the dead.
+    # The model differs: there, it is lost, and nobody takes the place of the dead.
     with connect(f"{story.server.ws_url}/die") as ws:
         ws.send("before")
         assert ws.recv(20) == "before at attempt 1"
@@ -32,7 +32,6 @@ def test_message_that_a_dying_worker_had_in_hand_is_delivered_again(story: Story
 
 
 def test_connection_and_its_data_survive_the_death_of_every_worker(story: Story) -> None:
-    # C12, C34, I-4.5.
     with connect(f"{story.server.ws_url}/counter") as ws:
         for expected in ("1", "2", "3"):
             ws.send("incr")

@@ -65,7 +65,7 @@ def test_page_that_changes_is_read_anew_and_no_connection_closes(
 
 
 def test_settings_of_the_application_are_read_anew(tmp_path: Path) -> None:
-    # C36 is different: there, those of the server are read anew, too. Here they are its options.
+    # The model differs: there, those of the server are read anew, too. Here they are its options.
     (tmp_path / "app.py").write_text(APPLICATION)
     (tmp_path / "page.toml").write_text("colour = 'red'")
     with (
@@ -79,7 +79,7 @@ def test_settings_of_the_application_are_read_anew(tmp_path: Path) -> None:
 
 
 def test_there_are_the_processes_of_a_server_with_one_worker(tmp_path: Path) -> None:
-    # D9. D8 is different: there, a single worker that is not in development owns connections.
+    # D8 is different: there, a single worker that is not in development owns connections.
     (tmp_path / "app.py").write_text(APPLICATION)
     for command, options in (("develop", []), ("serve", ["--spare", "0"])):
         with Server.start("app:app", *options, command=command, workers=1, cwd=tmp_path) as server:

@@ -32,7 +32,6 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_everything_is_one_process() -> None:
-    # D1, D8.
     with serve() as server:
         assert set(server.pids()) == {server.process.pid}
         with connect(server.ws_url) as ws:

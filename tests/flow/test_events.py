@@ -119,8 +119,8 @@ def starting(place: Place, run: Path) -> Iterator[int]:
 
 
 def test_request_that_comes_before_the_application_is_ready_waits_for_it(tmp_path: Path) -> None:
-    # C4 is different: there, it fails when that takes longer than a request may.
-    # A15 is different: there, it fails. B11: import, install, activate, startup, and only then
+    # The model differs: there, it fails when that takes longer than a request may.
+    # The model differs: there, it fails. B11: import, install, activate, startup, and only then
     # requests. B14: whoever comes first waits for all of them.
     place = Place(tmp_path)
     run = tmp_path / "run"
@@ -141,12 +141,11 @@ def test_request_that_comes_before_the_application_is_ready_waits_for_it(tmp_pat
     assert "fetch activated" in first + second
     lifecycle = ["import parsed", "install installing", "activate activating", "startup activated"]
     assert [line for line in first if "fetch" not in line] == lifecycle
-    # B13 is different: there, every worker runs all of it.
+    # The model differs: there, every worker runs all of it.
     assert [line for line in second if "fetch" not in line] == [lifecycle[0], lifecycle[3]]
 
 
 def test_worker_in_the_place_of_a_dead_one_starts_up_and_does_not_install(events: Events) -> None:
-    # B15.
     events.server.kill_worker()
     *_, last = events.journal_by_process()
     assert last == ["import parsed", "startup activated"]
@@ -159,7 +158,7 @@ def test_worker_in_the_place_of_a_dead_one_starts_up_and_does_not_install(events
 def test_listener_may_find_out_first_who_it_is_and_then_accept_and_subscribe(
     shared: Events,
 ) -> None:
-    # A36 is different: there, whoever has waited is too late to accept, reject or subscribe.
+    # The model differs: there, whoever has waited is too late to accept, reject or subscribe.
     with RawClient(shared.server.port) as client:
         client.send(handshake("/private", "Cookie: token=wrong"))
         assert client.receive_head().startswith(b"HTTP/1.1 401 ")
@@ -182,7 +181,6 @@ def test_each_connection_has_an_id_and_messages_of_its_own(shared: Events) -> No
 
 
 def test_id_of_a_connection_outlives_its_workers_and_its_code(events: Events) -> None:
-    # A42, A48.
     with events.connect("lasting") as ws:
         ids = {ask(ws, "say id")}
         for pid in events.server.worker_pids():
@@ -194,7 +192,6 @@ def test_id_of_a_connection_outlives_its_workers_and_its_code(events: Events) ->
 
 
 def test_message_listener_subscribes_and_unsubscribes_its_source(shared: Events) -> None:
-    # A49, A77.
     with shared.connect("one") as one, shared.connect("other") as other:
         for name in "ab":
             one.send(order("subscribe", channel=name))
@@ -211,7 +208,7 @@ def test_message_listener_subscribes_and_unsubscribes_its_source(shared: Events)
 
 @pytest.mark.parametrize("value", [{"n": [1, None]}, [], 5, None, True])
 def test_other_plain_data_reaches_a_connection_as_json(shared: Events, value: object) -> None:
-    # A76 is different: there, it reaches nobody.
+    # The model differs: there, it reaches nobody.
     with shared.connect("json") as ws:
         assert json.loads(ask(ws, "publish", channel="everyone", what=value)) == value
 
@@ -220,9 +217,7 @@ def test_other_plain_data_reaches_a_connection_as_json(shared: Events, value: ob
 def test_work_passed_to_wait_until_is_finished_though_its_worker_is_replaced(
     events: Events, kind: str
 ) -> None:
-    # C32.
-    # A18 is different: there, nobody waits for that of a fetch event.
-    # I-R8-1, I-4.9.
+    # The model differs: there, nobody waits for that of a fetch event.
     with events.connect("waiting") as ws:
         if kind == "fetch":
             urllib.request.urlopen(f"{events.server.url}/publish-later", timeout=10).close()
@@ -244,7 +239,7 @@ def test_work_passed_to_wait_until_is_finished_though_its_worker_is_replaced(
 def test_messages_that_come_after_the_application_has_closed_are_still_events(
     shared: Events,
 ) -> None:
-    # A41. What they send goes nowhere (A39); nothing follows a close frame.
+    # What they send goes nowhere (A39); nothing follows a close frame.
     with RawClient(shared.server.port) as client:
         client.open("/leaving")
         client.send(client_frame(order("close")))
@@ -303,7 +298,6 @@ def vanish_after_the_application_has_closed(client: RawClient) -> None:
 def test_close_event_comes_once_and_last_however_a_connection_ends(
     events: Events, end: Callable[[RawClient], None], how: str
 ) -> None:
-    # A50, A52.
     with RawClient(events.server.port) as client:
         client.open("/ending")
         client.send(b"".join(client_frame(order("note", what=str(n))) for n in range(20)))
@@ -314,7 +308,6 @@ def test_close_event_comes_once_and_last_however_a_connection_ends(
 
 
 def test_close_event_may_publish_to_those_who_stay(shared: Events) -> None:
-    # A53, I-R1-5.
     with shared.connect("staying") as ws:
         with shared.connect("going"):
             pass
@@ -322,9 +315,8 @@ def test_close_event_may_publish_to_those_who_stay(shared: Events) -> None:
 
 
 def test_close_listener_that_hangs_holds_up_nobody_else(events: Events) -> None:
-    # A54 is different: there, it may hang for ever, here as long as the event timeout allows.
-    # A51: until it ends, the connection is there to be found.
-    # I-4.9.
+    # The model differs: there, it may hang for ever, here as long as the event timeout allows.
+    # Until it ends, the connection is there to be found.
     with events.connect("staying") as ws:
         with events.connect("hanging"):
             pass

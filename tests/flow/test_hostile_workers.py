@@ -90,7 +90,6 @@ def test_record_of_a_connection_that_is_open_does_not_replace_it(server: Server)
 
 
 def test_close_code_that_cannot_be_sent_is_1011_to_the_client(server: Server) -> None:
-    # I-4.6.
     with connect(server.ws_url) as ws:
         ws.send("close with nonsense")
         with pytest.raises(ConnectionClosedError) as caught:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from holdfast.worker.http_limits import MAX_PIPELINED
+from holdfast.http.limits import MAX_PIPELINED
 from tests.flow.raw import RawClient, handshake
 from tests.flow.server import ROOT, Server, wait_for
 
@@ -155,7 +155,6 @@ def padded(size: int) -> bytes:
 
 
 def test_a_head_may_have_as_many_bytes_as_it_may_and_not_one_more(web: Web) -> None:
-    # I-5.7.
     assert len(padded(MAX_HEADER_SIZE)) == MAX_HEADER_SIZE
     assert status(web.send(padded(MAX_HEADER_SIZE))) == 200
     answer = web.send(padded(MAX_HEADER_SIZE + 1))
@@ -320,7 +319,7 @@ def test_a_client_that_does_not_read_gives_no_socket_away(web: Web) -> None:
 
 
 def test_a_stream_that_has_nothing_to_say_lives(web: Web) -> None:
-    # E25. Server-Sent Events, over all timeouts together.
+    # Server-Sent Events, over all timeouts together.
     with web.client() as stream:
         stream.send(get("/events"))
         assert status(stream.receive_head()) == 200
@@ -576,7 +575,6 @@ def who(web: Web, *lines: str) -> str:
 def test_a_proxy_is_believed_as_far_as_it_is_known(
     web: Web, lines: tuple[str, ...], expected: str
 ) -> None:
-    # E4.
     assert who(web, *lines) == expected
     assert not [line for line in web.server.log().splitlines() if "evil" in line]
 

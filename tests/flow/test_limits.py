@@ -421,7 +421,6 @@ def test_pages_of_other_origins_may_not_come_by_default(serve: Callable[..., Gua
 
 
 def test_messages_are_not_compressed_unless_asked_for(serve: Callable[..., Guarded]) -> None:
-    # E17.
     guarded = serve()
     ws = guarded.connect(compression="deflate")
     assert ws.protocol.extensions == []

@@ -30,7 +30,6 @@ def test_data_of_a_connection_goes_from_one_event_to_the_next(shared_story: Stor
 
 
 def test_listener_that_raises_sends_nothing_and_keeps_the_connection(shared_story: Story) -> None:
-    # I-2.7.
     with connect(f"{shared_story.server.ws_url}/raise-message") as ws:
         ws.send("first")
         ws.send("second")
@@ -42,7 +41,7 @@ def test_listener_that_raises_sends_nothing_and_keeps_the_connection(shared_stor
 
 
 def test_work_passed_to_wait_until_does_not_delay_later_messages(shared_story: Story) -> None:
-    # A18, I-1.7; A47 is different: there, it does.
+    # A47 is different: there, it does.
     with connect(f"{shared_story.server.ws_url}/late") as ws:
         ws.send("a")
         ws.send("b")
@@ -72,7 +71,6 @@ def test_message_of_the_largest_size_comes_back(shared_story: Story) -> None:
 
 
 def test_message_over_the_limit_closes_with_1009(shared_story: Story) -> None:
-    # E17.
     with RawClient(shared_story.server.port) as client:
         client.open("/echo")
         client.send(client_frame("x" * (1024 * 1024 + 1))[:4096])

@@ -69,20 +69,18 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
 
 
 def test_each_cookie_of_a_rejection_has_a_line_of_its_own(gate: Gate) -> None:
-    # I-R4-5.
     response, body = gate.refused("/cookies")
     cookies = [value.partition(";")[0] for value in response.msg.get_all("set-cookie", [])]
     assert (response.status, body, sorted(cookies)) == (403, b"no", ["a=1", "b=2", "c=3"])
 
 
 def test_a_rejection_may_have_bytes_that_are_no_text(gate: Gate) -> None:
-    # I-R8-2.
     response, body = gate.refused("/binary")
     assert (response.status, body) == (403, BINARY)
 
 
 def test_a_rejection_is_framed_as_its_headers_say(gate: Gate) -> None:
-    # I-2.11: those of an answer that is passed on may be about another connection.
+    # Those of an answer that is passed on may be about another connection.
     response, body = gate.refused("/framing")
     assert (response.status, body) == (403, b"passed on")
     assert response.getheader("content-length") is None
@@ -91,7 +89,7 @@ def test_a_rejection_is_framed_as_its_headers_say(gate: Gate) -> None:
 
 @pytest.mark.parametrize("path", ["/status/204", "/status/304"])
 def test_a_rejection_that_may_have_no_body_has_none(gate: Gate, path: str) -> None:
-    # E10: there, it has a length and a body.
+    # There, it has a length and a body.
     with RawClient(gate.server.port) as client:
         client.send(handshake(path))
         head = client.receive_head()
@@ -101,7 +99,7 @@ def test_a_rejection_that_may_have_no_body_has_none(gate: Gate, path: str) -> No
 
 
 def test_a_rejection_may_have_a_status_that_has_no_name(gate: Gate) -> None:
-    # E9: that of the others is known for all that RFC 9110 names, and not for six.
+    # That of the others is known for all that RFC 9110 names, and not for six.
     response, body = gate.refused("/status/499")
     assert (response.status, response.reason, body) == (499, "", b"no")
     response, _ = gate.refused("/status/422")
@@ -109,7 +107,7 @@ def test_a_rejection_may_have_a_status_that_has_no_name(gate: Gate) -> None:
 
 
 def test_a_rejection_that_never_ends_does_so_with_its_client(gate: Gate) -> None:
-    # E10: there, all of it is read before anything is sent, and the socket is held for ever.
+    # There, all of it is read before anything is sent, and the socket is held for ever.
     before = gate.descriptors()
     with RawClient(gate.server.port) as client:
         client.send(handshake("/endless"))
@@ -121,7 +119,7 @@ def test_a_rejection_that_never_ends_does_so_with_its_client(gate: Gate) -> None
 
 @pytest.mark.parametrize("path", ["/too-long", "/too-short"])
 def test_a_rejection_of_another_length_than_it_says_is_a_clean_500(gate: Gate, path: str) -> None:
-    # I-2.11: the length of what an upstream has sent, and its body decoded, for instance.
+    # The length of what an upstream has sent, and its body decoded, for instance.
     response, body = gate.refused(path)
     assert (response.status, body) == (500, b"Internal Server Error")
     assert "leave that header to holdfast" in gate.server.log()
@@ -137,7 +135,7 @@ def test_a_streamed_rejection_of_another_length_than_it_says_is_not_taken_for_co
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_listener_that_fails_after_it_accepted_is_a_clean_500(gate: Gate, failure: str) -> None:
-    # I-R1-6: nor does an error listener that fails too, or an error that cannot be shown, get into
+    # Nor does an error listener that fails too, or an error that cannot be shown, get into
     # what the client reads. I-R6-4, I-R7-2: cookies and headers that cannot be sent are no other.
     response, body = gate.refused(f"/{failure}")
     assert (response.status, body) == (500, b"Internal Server Error")
@@ -149,7 +147,6 @@ def test_a_listener_that_fails_after_it_accepted_is_a_clean_500(gate: Gate, fail
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_refused_handshake_leaves_no_subscription(gate: Gate, failure: str) -> None:
-    # F3, I-1.3, I-0.14, I-R6-4.
     with connect(f"{gate.server.ws_url}/member") as member:
         gate.refused(f"/{failure}")
         assert gate.get("/members") == "1"
@@ -159,7 +156,7 @@ def test_a_refused_handshake_leaves_no_subscription(gate: Gate, failure: str) ->
 
 
 def test_one_that_was_refused_holds_no_descriptor_though_it_does_not_close(gate: Gate) -> None:
-    # E22, I-R3-5: one per request, for ever, would be all there are.
+    # One per request, for ever, would be all there are.
     gate.refused("/nobody")
     before = gate.descriptors()
     with ExitStack() as stack:
@@ -172,7 +169,6 @@ def test_one_that_was_refused_holds_no_descriptor_though_it_does_not_close(gate:
 
 @pytest.mark.parametrize("path", ["/nobody", "/large", "/raise"])
 def test_one_that_resets_while_it_is_refused_harms_nobody(gate: Gate, path: str) -> None:
-    # I-R8-3, I-R7-1.
     worker = gate.get("/")
     before = gate.descriptors()
     for has_read in (False, True):
@@ -192,7 +188,7 @@ def test_one_that_resets_while_it_is_refused_harms_nobody(gate: Gate, path: str)
 def test_the_handle_that_an_upgrade_listener_kept_is_that_of_the_open_connection(
     gate: Gate,
 ) -> None:
-    # F2, I-R4-7: not a copy, which would not know that the handshake is done.
+    # Not a copy, which would not know that the handshake is done.
     with RawClient(gate.server.port) as client:
         client.open("/later")
         assert client.receive_frame() == (TEXT, b"at once")

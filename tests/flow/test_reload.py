@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def test_open_connection_is_answered_by_the_new_code(story: Story) -> None:
-    # C27 is different, too.
-    # I-1.2 is different: there, it is closed with 1012.
+    # The model differs, too.
+    # The model differs: there, it is closed with 1012.
     with connect(f"{story.server.ws_url}/version") as ws:
         ws.send("?")
         assert ws.recv(10) == "1"
@@ -45,7 +45,7 @@ def test_sighup_reloads_as_the_command_does(story: Story) -> None:
 def test_install_and_activate_run_once_per_generation_startup_once_per_worker(
     story: Story,
 ) -> None:
-    # B13 is different: there, every worker runs all of it.
+    # The model differs: there, every worker runs all of it.
     story.set_version("2")
     story.server.reload()
     wait_for(lambda: story.journal().count("shutdown 1") == 2, "the old workers have left")
@@ -58,7 +58,7 @@ def test_install_and_activate_run_once_per_generation_startup_once_per_worker(
 
 
 def test_code_that_does_not_import_leaves_the_old_code_serving(story: Story) -> None:
-    # C2: whoever asked for the reload hears why.
+    # Whoever asked for the reload hears why.
     with connect(f"{story.server.ws_url}/version") as ws:
         story.set_version("broken")
         done = story.server.reload()
@@ -71,7 +71,6 @@ def test_code_that_does_not_import_leaves_the_old_code_serving(story: Story) -> 
 
 
 def test_install_that_raises_leaves_the_old_code_serving(story: Story) -> None:
-    # I-R5-1.
     with connect(f"{story.server.ws_url}/version") as ws:
         story.set_version("bad install")
         done = story.server.reload()
@@ -82,8 +81,7 @@ def test_install_that_raises_leaves_the_old_code_serving(story: Story) -> None:
 
 
 def test_reload_after_a_failed_one_succeeds(story: Story) -> None:
-    # B14 is different: there, a lifecycle that has failed once has failed for ever.
-    # I-R2-1, I-4.3.
+    # The model differs: there, a lifecycle that has failed once has failed for ever.
     story.set_version("broken")
     assert story.server.reload().returncode == 1
     story.set_version("2")
@@ -93,7 +91,6 @@ def test_reload_after_a_failed_one_succeeds(story: Story) -> None:
 
 
 def test_request_that_runs_during_a_reload_is_answered(story: Story) -> None:
-    # C35.
     answers: list[bytes] = []
 
     def ask() -> None:
@@ -140,7 +137,7 @@ def test_stop_does_not_wait_for_connections_that_are_kept_alive(story: Story) ->
 
 
 def test_stop_does_not_wait_for_a_handshake_that_does_not_come(story: Story) -> None:
-    # I-R4-8: whoever has not got as far as a connection has no close event to be waited for.
+    # Whoever has not got as far as a connection has no close event to be waited for.
     with RawClient(story.server.port) as half, RawClient(story.server.port) as silent:
         half.send(handshake("/echo")[:-2])
         wait_for(lambda: story.server.status(), "the server had time to read it")
@@ -151,7 +148,7 @@ def test_stop_does_not_wait_for_a_handshake_that_does_not_come(story: Story) -> 
 
 
 def test_request_that_runs_during_a_stop_is_answered(story: Story) -> None:
-    # C28, C35, I-4.5, I-2.9, I-2.11: nobody waits for an answer that does not come any more.
+    # Nobody waits for an answer that does not come any more.
     with RawClient(story.server.port) as client:
         client.send(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         wait_for(lambda: "slow has begun" in story.journal(), "the request is in hand")
@@ -161,8 +158,8 @@ def test_request_that_runs_during_a_stop_is_answered(story: Story) -> None:
 
 
 def test_handshake_that_is_decided_during_a_stop_is_a_503(story: Story) -> None:
-    # F8: nothing is left to flush to somebody who comes too late.
-    # I-0.4, I-R4-8: not a connection whose close event would find no worker any more.
+    # Nothing is left to flush to somebody who comes too late.
+    # Not a connection whose close event would find no worker any more.
     with RawClient(story.server.port) as client:
         client.send(handshake("/slow-upgrade"))
         wait_for(lambda: "slow-upgrade has begun" in story.journal(), "it is being decided")
@@ -174,7 +171,7 @@ def test_handshake_that_is_decided_during_a_stop_is_a_503(story: Story) -> None:
 
 
 def test_shutdown_listener_that_raises_holds_nothing_up(story: Story) -> None:
-    # C32, I-4.2: the supervisor hears that the worker is gone, whatever its listeners do.
+    # The supervisor hears that the worker is gone, whatever its listeners do.
     story.set_version("bad shutdown")
     assert story.server.reload().returncode == 0
     began = time.monotonic()
@@ -207,7 +204,6 @@ def test_fifty_reloads_leak_no_descriptor_and_no_process(story: Story) -> None:
 
 
 def test_stop_closes_connections_with_1001_and_runs_close_events_first(story: Story) -> None:
-    # E28, F11, C28, C30, A50, I-0.4, I-2.9, I-R2-5, I-R6-5, I-1.2.
     pids = story.server.pids()
     with connect(f"{story.server.ws_url}/echo") as ws:
         status = story.server.stop()
@@ -222,7 +218,7 @@ def test_stop_closes_connections_with_1001_and_runs_close_events_first(story: St
 
 
 def test_interrupt_stops_as_sigterm_does(story: Story) -> None:
-    # C37: connections first, and then an exit with 0.
+    # Connections first, and then an exit with 0.
     with connect(f"{story.server.ws_url}/echo") as ws:
         story.server.process.send_signal(signal.SIGINT)
         with pytest.raises(ConnectionClosed) as closed:
@@ -235,7 +231,6 @@ def test_interrupt_stops_as_sigterm_does(story: Story) -> None:
 
 
 def test_second_interrupt_waits_for_nothing(story: Story) -> None:
-    # C37.
     pids = story.server.pids()
     with RawClient(story.server.port) as client:
         client.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -251,7 +246,6 @@ def test_second_interrupt_waits_for_nothing(story: Story) -> None:
 def test_sigterm_stops_within_the_close_timeout_though_a_client_never_answers(
     story: Story,
 ) -> None:
-    # F8, I-2.9, I-R1-3, I-R5-7.
     with RawClient(story.server.port) as client:
         client.open("/echo")
         began = time.monotonic()

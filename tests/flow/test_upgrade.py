@@ -33,7 +33,7 @@ def test_accepted_handshake_echoes_text_and_binary(shared_story: Story) -> None:
 
 
 def test_fetch_listener_may_upgrade_what_no_upgrade_listener_decided(shared_story: Story) -> None:
-    # A60 is different: there, a fetch listener is the only one to ask.
+    # The model differs: there, a fetch listener is the only one to ask.
     with connect(f"{shared_story.server.ws_url}/by-fetch") as ws:
         assert ws.recv(10) == "upgraded by fetch"
 
@@ -41,7 +41,7 @@ def test_fetch_listener_may_upgrade_what_no_upgrade_listener_decided(shared_stor
 def test_message_sent_in_the_upgrade_listener_comes_first_after_the_101(
     shared_story: Story,
 ) -> None:
-    # C18, A29, I-0.6, I-R4-1: a client that talks at once must not overtake the greeting.
+    # A client that talks at once must not overtake the greeting.
     with RawClient(shared_story.server.port) as client:
         client.send(handshake("/greet") + client_frame("first word of the client"))
         assert client.receive_head().startswith(b"HTTP/1.1 101 ")
@@ -50,7 +50,6 @@ def test_message_sent_in_the_upgrade_listener_comes_first_after_the_101(
 
 
 def test_close_in_the_upgrade_listener_completes_the_handshake_first(shared_story: Story) -> None:
-    # A30.
     with RawClient(shared_story.server.port) as client:
         client.open("/close")
         assert client.receive_frame() == (TEXT, b"bye")
@@ -63,7 +62,7 @@ def test_close_in_the_upgrade_listener_completes_the_handshake_first(shared_stor
 
 
 def test_subprotocol_headers_and_cookies_are_on_the_101(shared_story: Story) -> None:
-    # A34 is different: there, only cookies are.
+    # The model differs: there, only cookies are.
     with RawClient(shared_story.server.port) as client:
         head = client.open("/subprotocol", "Sec-WebSocket-Protocol: chat.v1, chat.v2").lower()
     assert b"sec-websocket-protocol: chat.v2\r\n" in head
@@ -77,15 +76,15 @@ def test_subprotocol_that_was_not_offered_is_the_listeners_error(shared_story: S
 
 
 def test_subprotocol_is_not_chosen_unless_the_listener_does(shared_story: Story) -> None:
-    # E17 is different: there, it is the first one.
-    # I-5.5: nothing is chosen silently.
+    # The model differs: there, it is the first one.
+    # Nothing is chosen silently.
     with RawClient(shared_story.server.port) as client:
         head = client.open("/echo", "Sec-WebSocket-Protocol: chat.v1, chat.v2")
     assert b"sec-websocket-protocol" not in head.lower()
 
 
 def test_rejection_is_an_ordinary_response(shared_story: Story) -> None:
-    # E28, A32, I-0.1: status, headers and body, never a dropped connection.
+    # Status, headers and body, never a dropped connection.
     head, body = answer(shared_story, "/401")
     assert head.startswith(b"HTTP/1.1 401 ")
     assert b"x-why: no cookie\r\n" in head
@@ -101,20 +100,18 @@ def test_listener_that_raises_before_it_upgrades_yields_a_500_without_details(
 
 
 def test_listener_that_raises_after_it_accepted_leaves_no_connection(shared_story: Story) -> None:
-    # A31, I-0.14.
     head, _ = answer(shared_story, "/raise-after-accept")
     assert head.startswith(b"HTTP/1.1 500 ")
     assert "close raise-after-accept" not in "\n".join(shared_story.journal())
 
 
 def test_upgrade_request_that_nobody_decides_gets_426(shared_story: Story) -> None:
-    # E22, E6, I-R3-5.
     head, _ = answer(shared_story, "/nobody")
     assert head.startswith(b"HTTP/1.1 426 ")
 
 
 def test_fetch_listener_that_responds_makes_it_ordinary_http(shared_story: Story) -> None:
-    # A33, I-S-1: the header alone engages nothing.
+    # I-S-1: the header alone engages nothing.
     accepted = shared_story.server.status()["accepted"]
     head, body = answer(shared_story, "/")
     assert head.startswith(b"HTTP/1.1 200 ")
@@ -130,7 +127,7 @@ def test_ordinary_request_that_nobody_answers_gets_404(shared_story: Story) -> N
 
 
 def test_upgrade_header_without_connection_header_is_ordinary_http(shared_story: Story) -> None:
-    # D15, I-4.1: this ended the worker upstream.
+    # This ended the worker upstream.
     with RawClient(shared_story.server.port) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n")
         assert client.receive_head().startswith(b"HTTP/1.1 200 ")
@@ -146,7 +143,6 @@ def test_version_other_than_13_is_refused_with_426(shared_story: Story) -> None:
 
 
 def test_host_header_that_makes_no_url_is_refused_with_400(shared_story: Story) -> None:
-    # E3, I-R4-2.
     request = handshake("/echo").replace(b"Host: 127.0.0.1", b"Host: a b")
     with RawClient(shared_story.server.port) as client:
         client.send(request)
@@ -177,7 +173,7 @@ def test_upgrade_behind_a_pipelined_request_comes_after_its_response(shared_stor
 def test_client_that_vanishes_during_a_slow_upgrade_listener_leaves_one_close_event(
     story: Story,
 ) -> None:
-    # E2, I-R4-3, I-R2-3: it had been accepted when it turned out to be gone.
+    # It had been accepted when it turned out to be gone.
     with RawClient(story.server.port) as client:
         client.send(handshake("/slow-upgrade"))
     wait_for(lambda: "close slow-upgrade 1006 " in story.journal(), "the close event")
@@ -203,7 +199,6 @@ def test_client_that_vanishes_leaves_no_descriptor(story: Story) -> None:
 def test_client_that_resets_during_a_slow_upgrade_listener_leaves_nothing_behind(
     story: Story,
 ) -> None:
-    # I-R1-4, I-R7-1.
     with RawClient(story.server.port) as client:
         client.send(handshake("/slow-upgrade"))
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -162,7 +162,6 @@ def asleep(serve: Callable[..., Staff], *options: str, workers: int = 2) -> Staf
 
 
 def test_a_request_wakes_the_application(serve: Callable[..., Staff]) -> None:
-    # C4.
     staff = asleep(serve)
     assert staff.get() > 0
     staff.wait_for_states("serving", "serving")
@@ -174,7 +173,7 @@ def test_a_request_wakes_the_application(serve: Callable[..., Staff]) -> None:
 def test_connections_stay_while_the_application_sleeps_and_a_message_wakes_it(
     serve: Callable[..., Staff],
 ) -> None:
-    # I-0.15: all of them, not only the one that wakes it. Bindings there are none.
+    # All of them, not only the one that wakes it. Bindings there are none.
     staff = serve("--min-workers", "0", "--idle-timeout", "0.5")
     with ExitStack() as stack:
         ws, other = staff.connect(stack), staff.connect(stack)
@@ -189,7 +188,6 @@ def test_connections_stay_while_the_application_sleeps_and_a_message_wakes_it(
 def test_a_post_wakes_an_application_that_listens(
     serve: Callable[..., Staff], tmp_path: Path
 ) -> None:
-    # I-R2-2.
     # As long as all posts come from workers, only the last one to leave can post to sleepers.
     staff = serve("--min-workers", "0", "--idle-timeout", "0.5")
     with ExitStack() as stack:
@@ -300,7 +298,7 @@ def test_nobody_else_waits_for_a_worker_whose_loop_stands(serve: Callable[..., S
 
 
 def test_a_request_goes_to_a_worker_that_accepts(serve: Callable[..., Staff]) -> None:
-    # C3, D10: all have the one port, and whoever can takes what comes. There, in a pool, they take
+    # All have the one port, and whoever can takes what comes. There, in a pool, they take
     # turns, and a request waits for one whose turn it is though it does nothing.
     staff = serve(workers=2)
     both = set(staff.wait_for_states("serving", "serving"))
@@ -368,7 +366,7 @@ def test_workers_go_on_with_another_keeper(serve: Callable[..., Staff]) -> None:
 
 
 def test_channel_objects_go_on_with_another_keeper(serve: Callable[..., Staff]) -> None:
-    # I-R5-2: what listened at the one that is gone listens at the next.
+    # What listened at the one that is gone listens at the next.
     staff = serve(workers=2)
     workers = set(staff.wait_for_states("serving", "serving"))
     staff.get("/post")

@@ -98,7 +98,7 @@ def test_a_binary_message_is_bytes() -> None:
 
 
 def test_a_binary_message_is_bytes_of_its_own() -> None:
-    # A88, I-0.2: no view of what was received, which would show its neighbours too.
+    # No view of what was received, which would show its neighbours too.
     messages = events_of(frame(BINARY, b"one") + frame(BINARY, b"two") + frame(TEXT, b"three"))
     assert messages == [b"one", b"two", "three"]
     assert [type(message) for message in messages] == [bytes, bytes, str]
@@ -289,7 +289,7 @@ def test_a_message_may_be_as_big_as_allowed() -> None:
 
 
 def test_a_message_is_too_big_as_soon_as_its_length_says_so() -> None:
-    # I-5.1: one limit, 1009 beyond it, also across fragments.
+    # One limit, 1009 beyond it, also across fragments.
     assert violation_of(frame(BINARY, bytes(301))[:4]) == 1009
     assert violation_of(frame(BINARY, bytes(65536))[:10]) == 1009
 
@@ -330,7 +330,6 @@ AUTOBAHN_64 = bytes.fromhex("ce ba e1 bd b9 cf 83 ce bc ce b5 f4 90 80 80 65 64 
 
 
 def test_text_fails_at_its_first_wrong_byte_in_the_middle_of_a_frame() -> None:
-    # E17.
     client = decoder()
     stream = frame(TEXT, AUTOBAHN_64)
     wrong = 6 + AUTOBAHN_64.index(0x90)
@@ -514,7 +513,7 @@ def test_a_compressed_message_may_be_as_big_as_allowed_when_it_is_plain() -> Non
 
 
 def test_a_compressed_message_is_too_big_when_it_is_plain() -> None:
-    # I-5.8: limit after inflating. I-5.1: also across fragments.
+    # Limit after inflating. I-5.1: also across fragments.
     too_big = [Violation(1009, "the message is too big")]
     assert both_ways(frame(BINARY | RSV1, deflated(bytes(301)))) == too_big
     assert both_ways(frame(BINARY | RSV1, BOMB)) == too_big
@@ -881,7 +880,7 @@ def test_what_a_client_encodes_is_what_the_decoder_returns(
 def test_masks_are_applied_in_python_where_the_c_extension_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # E7 is different: there, a library is loaded when the first handshake comes, and may be
+    # The model differs: there, a library is loaded when the first handshake comes, and may be
     # missing.
     monkeypatch.setitem(sys.modules, "websockets.speedups", None)
     spec = importlib.util.find_spec("holdfast.framing.decoder")

@@ -35,7 +35,6 @@ def offered(*lines: bytes) -> Agreement | None:
 
 
 def test_compression_is_off_unless_the_client_offers_it() -> None:
-    # I-5.8
     assert negotiate([]) is None
     assert offered(b"") is None
     assert offered(b"permessage-bzip2, x-webkit-deflate-frame", b"permessage-deflate2") is None

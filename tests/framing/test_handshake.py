@@ -45,7 +45,6 @@ def test_a_valid_request_is_an_upgrade_request_and_is_not_refused() -> None:
 
 
 def test_the_tokens_that_ask_for_a_websocket_may_be_in_any_case_and_among_others() -> None:
-    # I-0.3.
     request = headers(upgrade=b"h2c , WebSocket", connection=b"keep-alive,UPGRADE\t")
     assert is_upgrade_request(request)
 
@@ -67,7 +66,6 @@ def test_a_token_that_only_contains_the_word_asks_for_no_websocket() -> None:
 
 
 def test_a_method_other_than_get_is_refused_and_get_is_named() -> None:
-    # E17.
     refusal = check_request("POST", "1.1", headers())
     assert refusal is not None
     assert (refusal.status, refusal.headers) == (405, (("Allow", "GET"),))
@@ -92,7 +90,7 @@ def test_http_other_than_1_1_is_refused(version: str) -> None:
 def test_any_version_but_13_is_refused_and_13_is_named(
     request_headers: list[tuple[bytes, bytes]],
 ) -> None:
-    # E17 is different: there, it is 400, and version 8 is spoken.
+    # The model differs: there, it is 400, and version 8 is spoken.
     refusal = refusal_of(request_headers)
     assert refusal.status == 426
     assert set(refusal.headers) == {
@@ -107,7 +105,6 @@ WRONG_KEYS = [b"", b"dGhlIHNhbXBsZQ==", KEY + b"AAAA", b"dGhlIHNhbXBsZSBub25jZQ=
 
 @pytest.mark.parametrize("key", WRONG_KEYS)
 def test_a_key_that_is_not_16_bytes_in_base64_is_refused(key: bytes) -> None:
-    # E17.
     assert refusal_of(headers(sec_websocket_key=key)).status == 400
 
 
@@ -228,6 +225,6 @@ def test_the_response_names_the_extensions_agreed_on_before_the_other_headers() 
 
 @pytest.mark.parametrize("extensions", [b"a\r\nx: y", b"a\nb", b"a\0"])
 def test_extensions_that_would_end_their_line_are_an_error(extensions: bytes) -> None:
-    # I-5.9: CR, LF and NUL are rejected everywhere.
+    # CR, LF and NUL are rejected everywhere.
     with pytest.raises(ValueError, match="control character"):
         encode_response(KEY, subprotocol=None, headers=[], extensions=extensions)

@@ -163,7 +163,7 @@ def test_a_message_may_have_just_the_size_of_the_limit(size: int) -> None:
 
 @pytest.mark.parametrize("limit", [0, 1, 999, STEP - 1, STEP, STEP + 1])
 def test_a_message_over_the_limit_stops_one_byte_behind_it(limit: int) -> None:
-    # I-5.8: the limit holds after inflating.
+    # The limit holds after inflating.
     data = deflated(bytes(limit + 5000))
     assert inflated(data, limit=limit) == (bytes(limit + 1), 1009)
     assert inflated(*one_by_one(data), limit=limit) == (bytes(limit + 1), 1009)

@@ -16,7 +16,7 @@ import pytest
 import fuzzing.framing_decoder
 from holdfast.framing import handshake
 from holdfast.framing.decoder import Decoder
-from holdfast.keeper.ledger import Ledger
+from holdfast.ledger.ledger import Ledger
 from holdfast.wire.stream import BatchReader
 
 if TYPE_CHECKING:

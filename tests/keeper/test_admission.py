@@ -14,9 +14,9 @@ def admission(most: int = 0, per_address: int = 0, per_second: int = 0) -> Admis
 
 
 def enter(door: Admission, address: str = "192.0.2.1", now: float = NOW) -> str:
-    guest = door.enter(address, now)
-    assert isinstance(guest, str), guest
-    return guest
+    address_key = door.enter(address, now)
+    assert isinstance(address_key, str), address_key
+    return address_key
 
 
 def refusal(door: Admission, address: str = "192.0.2.1", now: float = NOW) -> Refusal:
@@ -45,9 +45,9 @@ def test_as_many_may_come_as_there_may_be_and_one_more_is_refused() -> None:
 
 def test_who_leaves_makes_room() -> None:
     door = admission(most=1)
-    guest = enter(door)
+    address_key = enter(door)
     refusal(door)
-    door.leave(guest)
+    door.leave(address_key)
     enter(door)
 
 
@@ -66,18 +66,18 @@ def test_an_address_has_as_many_as_it_may_and_no_more() -> None:
 
 def test_who_leaves_makes_room_for_another_of_the_same_address() -> None:
     door = admission(per_address=1)
-    guest = enter(door)
-    door.leave(guest)
-    guest = enter(door)
+    address_key = enter(door)
+    door.leave(address_key)
+    address_key = enter(door)
     refusal(door)
-    door.leave(guest)
+    door.leave(address_key)
 
 
 def test_who_leaves_makes_room_for_one_and_not_for_all() -> None:
     door = admission(per_address=2)
-    guest = enter(door)
+    address_key = enter(door)
     enter(door)
-    door.leave(guest)
+    door.leave(address_key)
     enter(door)
     refusal(door)
 

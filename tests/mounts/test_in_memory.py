@@ -166,7 +166,7 @@ def test_an_endpoint_leaves_nothing_to_the_garbage_collector(raises: bool) -> No
             async with client.connect("/"):
                 pass
             await client.settle()
-            assert [attendant() for attendant in attendants] == [None]
+            assert [endpoint_task() for endpoint_task in attendants] == [None]
 
     gc.collect()
     gc.disable()

@@ -346,7 +346,7 @@ def test_without_its_keeper_an_endpoint_is_disconnected(stay: Stay) -> None:
 
 
 def test_an_endpoint_whose_connection_is_refused_is_disconnected(tmp_path: Path) -> None:
-    # I-0.9: each such client would leave one behind that waits for ever.
+    # Each such client would leave one behind that waits for ever.
     with start(tmp_path, "--max-connections", "1") as server:
         stay = Stay(server, tmp_path)
         with stay.connect("/echo") as ann:

@@ -123,7 +123,7 @@ def test_workers_are_numbered_from_where_they_are_told_to() -> None:
 
 
 def test_the_first_generation_serves_as_soon_as_its_first_worker_is_ready() -> None:
-    # C1 is different: there, all workers start at once. Here the first one installs, the others
+    # The model differs: there, all workers start at once. Here the first one installs, the others
     # follow.
     policy = starting()
     assert policy.generation == 0
@@ -134,7 +134,6 @@ def test_the_first_generation_serves_as_soon_as_its_first_worker_is_ready() -> N
 
 
 def test_the_other_workers_serve_as_they_become_ready() -> None:
-    # C1.
     policy = starting()
     policy.worker_ready(1, 1.0)
     policy.take_commands()
@@ -199,7 +198,7 @@ def test_the_rest_of_a_generation_starts_when_its_first_worker_has_activated_it(
 
 
 def test_the_new_generation_replaces_the_old_one_when_all_its_workers_are_ready() -> None:
-    # C38 is different: there, the old one ends first.
+    # The model differs: there, the old one ends first.
     policy = reloading()
     policy.worker_ready(3, 1.0)
     policy.take_commands()
@@ -274,7 +273,7 @@ def test_a_failed_generation_does_not_come_back_to_life() -> None:
 
 
 def test_after_a_failed_reload_the_next_one_is_a_generation_of_its_own() -> None:
-    # I-4.7: numbers of generations do not come again.
+    # Numbers of generations do not come again.
     policy = reloading()
     policy.worker_failed(3, "SyntaxError", "…", 1.0)
     policy.take_commands()
@@ -333,7 +332,6 @@ def test_a_reload_waits_while_an_older_worker_still_accepts() -> None:
 
 
 def test_a_worker_that_does_not_leave_in_time_is_killed_once() -> None:
-    # C31.
     policy = reloaded()
     assert policy.next_tick() == DRAIN_TIMEOUT
     policy.tick(DRAIN_TIMEOUT - 0.1)
@@ -355,7 +353,6 @@ def test_a_worker_that_has_drained_is_not_replaced() -> None:
 
 
 def test_a_worker_that_dies_is_replaced_at_once() -> None:
-    # C34.
     policy = serving()
     policy.worker_exited(1, -9, 1.0)
     assert policy.take_commands() == [do.StartWorker(3, 1, first=False)]
@@ -518,7 +515,6 @@ def test_a_keeper_that_dies_during_a_stop_is_not_missed() -> None:
 
 
 def test_a_stop_does_not_wait_for_a_keeper_that_is_gone() -> None:
-    # C29.
     policy = serving()
     for _ in range(2):
         policy.keeper_exited(1.0)
@@ -533,7 +529,7 @@ def test_a_stop_does_not_wait_for_a_keeper_that_is_gone() -> None:
 
 
 def test_a_first_worker_that_does_not_get_ready_in_time_ends_its_generation() -> None:
-    # C1: whoever waits for it hears of it.
+    # Whoever waits for it hears of it.
     policy = reloading()
     assert policy.next_tick() == START_TIMEOUT
     policy.tick(START_TIMEOUT)
@@ -714,7 +710,6 @@ def test_nobody_leaves_while_a_generation_starts() -> None:
 
 
 def test_work_that_waits_has_one_worker_started_and_then_the_others() -> None:
-    # I-R1-1.
     policy = asleep()
     policy.work_waits(20.0)
     assert policy.take_commands() == [do.Watch(on=False), do.StartWorker(3, 1, first=False)]
@@ -828,14 +823,13 @@ def test_who_is_starting_or_leaving_is_not_asked() -> None:
 
 
 def test_a_stop_closes_listeners_and_connections_first() -> None:
-    # C35 is different: there, what comes during a stop waits for ever.
+    # The model differs: there, what comes during a stop waits for ever.
     policy = serving()
     policy.stop_requested(1.0)
     assert policy.take_commands() == [do.Quiesce(1), do.Quiesce(2), do.CloseConnections()]
 
 
 def test_workers_are_drained_when_the_close_events_have_been_handled() -> None:
-    # C30, I-R2-5, I-R5-4, I-R6-5.
     policy = serving()
     policy.stop_requested(1.0)
     policy.take_commands()
@@ -845,8 +839,7 @@ def test_workers_are_drained_when_the_close_events_have_been_handled() -> None:
 
 
 def test_the_server_leaves_when_the_last_worker_has() -> None:
-    # C31: nobody waits for longer than they take.
-    # I-1.10.
+    # Nobody waits for longer than they take.
     policy = serving()
     policy.stop_requested(1.0)
     policy.connections_closed()
@@ -932,7 +925,6 @@ def test_whoever_asked_for_a_generation_hears_of_its_failure_during_a_stop_too()
 
 
 def test_a_stop_takes_no_longer_than_the_drain_timeout() -> None:
-    # C28, C31, I-2.9.
     policy = serving()
     policy.stop_requested(1.0)
     policy.take_commands()
@@ -959,7 +951,7 @@ def test_without_workers_a_stop_is_the_end() -> None:
 
 
 def test_close_events_have_a_worker_started_if_there_is_none() -> None:
-    # C27: they are dispatched before the server leaves, also when it slept or has just crashed.
+    # They are dispatched before the server leaves, also when it slept or has just crashed.
     policy = asleep()
     policy.stop_requested(100.0)
     assert policy.take_commands() == [do.CloseConnections(), do.StartWorker(3, 1, first=False)]
@@ -972,7 +964,6 @@ def test_close_events_have_a_worker_started_if_there_is_none() -> None:
 
 
 def test_a_worker_for_close_events_is_not_waited_for_if_there_are_none() -> None:
-    # C29, I-1.10.
     policy = asleep()
     policy.stop_requested(100.0)
     policy.take_commands()

@@ -16,8 +16,8 @@ from holdfast import (
     WebSocketMessageEvent,
     WebSocketUpgradeEvent,
 )
-from holdfast.core.http_errors import HTTPError
 from holdfast.testing import ApplicationError, TestClient, UpgradeRefused
+from holdfast.web.http_errors import HTTPError
 from tests.testing.runner import echo_app, in_loop, left_behind
 
 if TYPE_CHECKING:

@@ -189,7 +189,6 @@ async def test_new_worker_runs_startup_and_nothing_else() -> None:
 
 @in_loop
 async def test_request_in_hand_fails_and_the_next_is_answered() -> None:
-    # I-4.5.
     app = ServiceWorker()
     gate = Gate()
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from holdfast import testing
-from holdfast.core.errors import HoldfastError
+from holdfast.errors import HoldfastError
 
 PUBLIC = [
     "ApplicationError",
@@ -62,7 +62,6 @@ def test_errors_are_holdfast_errors(name: str) -> None:
 
 
 def test_client_needs_nothing_that_listens_polls_or_serves() -> None:
-    # I-1.9.
     # So that it works where the server does not: epoll, for one, is Linux only.
     code = """
 import sys

@@ -187,7 +187,7 @@ class PerformanceSocket:
 
 
 def test_clients_of_the_test_kit_and_of_a_real_server_see_the_same() -> None:
-    # C33, I-2.10: the double of the server speaks the protocol of the server.
+    # The double of the server speaks the protocol of the server.
     async def rehearse() -> list[object]:
         async with TestClient(rooms.app) as client:
             return await story(Rehearsal(client))

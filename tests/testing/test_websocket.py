@@ -502,7 +502,6 @@ async def test_block_left_by_an_exception_closes_without_hiding_it() -> None:
 
 @in_loop
 async def test_close_listener_that_raises_leaves_nothing_of_the_connection() -> None:
-    # C20.
     app = accepting()
 
     @app.on("websocketclose")

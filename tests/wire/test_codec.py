@@ -7,13 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.ports import About
-from holdfast.wire.codec import decode_about, decode_plain, encode_about, encode_plain, is_about
+from holdfast.core.ports import Metadata
+from holdfast.wire.codec import (
+    decode_metadata,
+    decode_plain,
+    encode_metadata,
+    encode_plain,
+    is_about,
+)
 
-ABOUT = About("http://localhost/chat?room=1", "chat", frozenset({"room", "lobby"}))
+ABOUT = Metadata("http://localhost/chat?room=1", "chat", frozenset({"room", "lobby"}))
 
 abouts = st.builds(
-    About, st.text(), st.one_of(st.none(), st.text()), st.frozensets(st.text(), max_size=5)
+    Metadata, st.text(), st.one_of(st.none(), st.text()), st.frozensets(st.text(), max_size=5)
 )
 scalars = st.one_of(
     st.none(),
@@ -36,18 +42,18 @@ plain_data = st.recursive(
 
 
 @given(abouts)
-def test_details_come_back_as_they_were(about: About) -> None:
-    assert decode_about(encode_about(about)) == about
+def test_details_come_back_as_they_were(about: Metadata) -> None:
+    assert decode_metadata(encode_metadata(about)) == about
 
 
 def test_equal_details_are_equal_bytes() -> None:
     reordered = ABOUT._replace(channels=frozenset(["lobby", "room"]))
-    assert encode_about(reordered) == encode_about(ABOUT)
+    assert encode_metadata(reordered) == encode_metadata(ABOUT)
 
 
 @given(abouts)
-def test_what_was_encoded_is_known_as_details(about: About) -> None:
-    assert is_about(encode_about(about))
+def test_what_was_encoded_is_known_as_details(about: Metadata) -> None:
+    assert is_about(encode_metadata(about))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +64,7 @@ def test_what_was_encoded_is_known_as_details(about: About) -> None:
         encode_plain(["url", None]),
         encode_plain(["url", None, "channel"]),
         encode_plain([None, None, []]),
-        encode_about(ABOUT) + b"\x00",
+        encode_metadata(ABOUT) + b"\x00",
         b"\x93\xa1\xff\xc0\x90",  # not UTF-8
         b"\x93\xa0\xc0\xdd\xff\xff\xff\xff",  # promises four thousand million channels
     ],
@@ -70,7 +76,7 @@ def test_what_is_not_details_is_known_as_such(encoded: bytes) -> None:
 @given(st.binary(max_size=30))
 def test_what_is_known_as_details_can_be_decoded(encoded: bytes) -> None:
     if is_about(encoded):
-        decode_about(encoded)
+        decode_metadata(encoded)
 
 
 # Plain data.

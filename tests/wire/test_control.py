@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.errors import BrokenWire
+from holdfast.errors import BrokenWire
 from holdfast.wire import control
 from holdfast.wire.control import ControlDecoder, Message, encode_control
 

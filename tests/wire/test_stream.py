@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.errors import BrokenWire
+from holdfast.errors import BrokenWire
 from holdfast.wire import messages as wire
 from holdfast.wire import stream
 from holdfast.wire.stream import MAX_BATCH, BatchEncoder, BatchReader

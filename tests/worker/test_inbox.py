@@ -19,8 +19,8 @@ from holdfast import (
     WebSocketCloseEvent,
     WebSocketMessageEvent,
 )
-from holdfast.core.ports import About
-from holdfast.wire.codec import decode_plain, encode_about, encode_plain
+from holdfast.core.ports import Metadata
+from holdfast.wire.codec import decode_plain, encode_metadata, encode_plain
 from holdfast.wire.messages import (
     Ack,
     Act,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from holdfast.wire.messages import Action
     from holdfast.worker.stream_link import StreamLink
 
-ABOUT = encode_about(About("http://localhost/", None, frozenset()))
+ABOUT = encode_metadata(Metadata("http://localhost/", None, frozenset()))
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 
@@ -120,7 +120,6 @@ def app_with(listener: Callable[[WebSocketMessageEvent], object]) -> ServiceWork
 
 
 def test_acknowledgement_carries_all_that_the_listener_asked_for() -> None:
-    # A49.
     def listener(event: WebSocketMessageEvent) -> None:
         event.source.send("a")
         event.source.subscribe("lobby")
@@ -140,9 +139,8 @@ def test_acknowledgement_carries_all_that_the_listener_asked_for() -> None:
 
 
 def test_deliveries_of_one_connection_run_one_after_the_other() -> None:
-    # A87; A46 is different: there, what comes after an await may interleave. A45: what an async
+    # A46 is different: there, what comes after an await may interleave. A45: what an async
     # listener returns is waited for.
-    # I-0.11.
     async def listener(event: WebSocketMessageEvent) -> None:
         await asyncio.sleep(0.01 if event.data == "slow" else 0)
         event.source.send(str(event.data))
@@ -152,7 +150,6 @@ def test_deliveries_of_one_connection_run_one_after_the_other() -> None:
 
 
 def test_listener_that_waits_delays_no_other_connection() -> None:
-    # A46, A87.
     async def listener(event: WebSocketMessageEvent) -> None:
         if event.data == "slow":
             await asyncio.sleep(0.05)
@@ -197,7 +194,7 @@ def test_acknowledgement_does_not_wait_for_the_next_event_of_its_connection() ->
 
 
 def test_delivery_behind_another_sees_what_that_one_changed() -> None:
-    # I-2.8: after it had waited.
+    # After it had waited.
     async def listener(event: WebSocketMessageEvent) -> None:
         await asyncio.sleep(0)
         event.source.data = (event.source.data or 0) + 1
@@ -226,7 +223,7 @@ def test_delivery_sent_after_the_last_acknowledgement_was_seen_is_believed() -> 
 
 
 def test_event_that_fails_sends_nothing_and_changes_nothing() -> None:
-    # A45, A87, I-0.4: and the next one runs.
+    # And the next one runs.
     def listener(event: WebSocketMessageEvent) -> None:
         event.source.send(f"{event.source.data} {sorted(event.source.channels)}")
         if event.data == "bad":
@@ -248,7 +245,7 @@ def test_failure_closes_the_connection_where_the_listener_was_registered_so() ->
 
 
 def test_data_that_cannot_be_kept_fails_the_event() -> None:
-    # I-0.12 is different: there, null is kept, with a warning.
+    # The model differs: there, null is kept, with a warning.
     def listener(event: WebSocketMessageEvent) -> None:
         event.source.send("never")
         event.source.data = {"bad": object()}
@@ -257,7 +254,7 @@ def test_data_that_cannot_be_kept_fails_the_event() -> None:
 
 
 def test_data_that_cannot_be_read_is_the_failure_of_who_reads_it() -> None:
-    # I-R2-4, I-R3-6: which connection it is does not hang on its data, nor do its other events.
+    # Which connection it is does not hang on its data, nor do its other events.
     app, seen = ServiceWorker(), []
 
     @app.on("websocketmessage")
@@ -348,7 +345,7 @@ def test_what_was_flushed_before_a_failure_is_kept() -> None:
 
 
 def test_work_delays_neither_its_acknowledgement_nor_the_next_message() -> None:
-    # A18; A47 is different: there, it is waited for first.
+    # A47 is different: there, it is waited for first.
     order: list[str] = []
 
     async def listener(event: WebSocketMessageEvent) -> None:
@@ -371,7 +368,6 @@ def test_work_delays_neither_its_acknowledgement_nor_the_next_message() -> None:
 def test_work_that_raises_is_logged_and_the_next_message_comes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # A47, A87.
     async def work() -> None:
         raise RuntimeError("the work")
 
@@ -389,7 +385,6 @@ def test_work_that_raises_is_logged_and_the_next_message_comes(
 def test_failure_is_logged_with_what_the_listener_was_given(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # A45, A87, I-2.7.
     async def listener(event: WebSocketMessageEvent) -> None:
         await asyncio.sleep(0)
         raise RuntimeError("secret detail")
@@ -442,7 +437,7 @@ def test_event_that_failed_leaves_nothing_to_the_garbage_collector(
 
 
 def test_what_a_plain_listener_leaves_to_the_loop_comes_too_late_for_its_event() -> None:
-    # A7. An async listener keeps its event open instead (A17, A36).
+    # An async listener keeps its event open instead (A17, A36).
     extended = asyncio.Event()
 
     def listener(event: WebSocketMessageEvent) -> object:
@@ -464,7 +459,7 @@ def test_what_a_plain_listener_leaves_to_the_loop_comes_too_late_for_its_event()
 
 
 def test_each_event_has_a_handle_of_its_own_on_the_same_connection() -> None:
-    # A48 is different: there, it is one object as long as its process lives. A42: what stays the
+    # The model differs: there, it is one object as long as its process lives. A42: what stays the
     # same is the id.
     sources: list[Connection] = []
     run(app_with(lambda event: sources.append(event.source)), [text("a", 1), text("b", 2)])
@@ -474,7 +469,7 @@ def test_each_event_has_a_handle_of_its_own_on_the_same_connection() -> None:
 
 
 def test_handle_that_was_kept_still_sends_after_its_event() -> None:
-    # A42: it keeps nothing alive, and nothing of it is lost.
+    # It keeps nothing alive, and nothing of it is lost.
     kept: list[Connection] = []
 
     def listener(event: WebSocketMessageEvent) -> None:
@@ -498,7 +493,6 @@ def test_what_wait_until_work_sends_leaves_at_once_after_the_acknowledgement() -
 
 
 def test_close_event_is_dispatched_with_code_reason_and_data() -> None:
-    # A84.
     seen: list[object] = []
     app = ServiceWorker()
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from holdfast import BroadcastChannel, ServiceWorker
-from holdfast.core.errors import LifecycleError
 from holdfast.core.events import ShutdownEvent
+from holdfast.errors import LifecycleError
 from holdfast.wire.messages import Act, PublishText
 from holdfast.worker.host import WorkerHost
 from holdfast.worker.loader import ApplicationError, load, run_event, start, start_mounts
@@ -72,7 +72,6 @@ async def fail() -> None:
 
 
 def test_the_first_worker_of_a_generation_installs_activates_and_starts_up() -> None:
-    # B2, B11.
     app = ServiceWorker()
     lines = journal(app)
     started(app)
@@ -81,7 +80,7 @@ def test_the_first_worker_of_a_generation_installs_activates_and_starts_up() -> 
 
 
 def test_every_other_worker_only_starts_up() -> None:
-    # B13 is different: there, every worker installs and activates. B15: one that comes for one
+    # The model differs: there, every worker installs and activates. B15: one that comes for one
     # that has died is such another worker.
     app = ServiceWorker()
     lines = journal(app)
@@ -90,14 +89,12 @@ def test_every_other_worker_only_starts_up() -> None:
 
 
 def test_an_application_without_lifecycle_listeners_is_activated_at_once() -> None:
-    # B4.
     app = ServiceWorker()
     assert started(app) == []
     assert app.registration.state == "activated"
 
 
 def test_each_step_waits_for_all_work_of_the_one_before() -> None:
-    # A18, B4.
     app = ServiceWorker()
     lines = journal(app)
 
@@ -117,7 +114,7 @@ def test_each_step_waits_for_all_work_of_the_one_before() -> None:
 
 
 def test_work_may_be_extended_from_the_loop_while_other_work_is_pending() -> None:
-    # A4, A5: with a timer of the loop, not with a step of the test.
+    # With a timer of the loop, not with a step of the test.
     app = ServiceWorker()
     lines: list[str] = []
 
@@ -145,7 +142,7 @@ def test_work_may_be_extended_from_the_loop_while_other_work_is_pending() -> Non
 @pytest.mark.parametrize("step", ["install", "activate", "startup"])
 @pytest.mark.parametrize("how", ["at once", "after waiting", "in its work"])
 def test_a_step_that_fails_ends_the_lifecycle(step: str, how: str) -> None:
-    # A6, B5, B6, I-4.3: redundant, and not for ever on its way.
+    # Redundant, and not for ever on its way.
     app = ServiceWorker()
     lines = journal(app)
 
@@ -168,7 +165,6 @@ def test_a_step_that_fails_ends_the_lifecycle(step: str, how: str) -> None:
 @pytest.mark.parametrize("step", ["install", "activate", "startup"])
 @pytest.mark.parametrize("how", ["listener", "work"])
 def test_a_step_that_takes_too_long_fails(step: str, how: str) -> None:
-    # B4.
     app = ServiceWorker()
 
     def listener(event: ExtendableEvent) -> object:
@@ -184,7 +180,6 @@ def test_a_step_that_takes_too_long_fails(step: str, how: str) -> None:
 
 
 def test_a_lifecycle_is_not_run_twice() -> None:
-    # B3.
     app = ServiceWorker()
     started(app)
     with pytest.raises(LifecycleError, match="cannot install while activated"):
@@ -192,7 +187,6 @@ def test_a_lifecycle_is_not_run_twice() -> None:
 
 
 def test_what_a_lifecycle_event_posts_leaves_when_it_has_ended() -> None:
-    # C26.
     app = ServiceWorker()
 
     @app.on("install")
@@ -277,7 +271,6 @@ def test_what_an_application_raises_when_it_is_imported_is_told_with_its_line(
 
 
 def test_an_application_that_was_mended_can_be_loaded(tmp_path: Path) -> None:
-    # I-R2-1.
     path = write(tmp_path, "raise ValueError")
     with pytest.raises(ApplicationError):
         load(path)

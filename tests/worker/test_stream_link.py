@@ -57,7 +57,7 @@ def test_what_is_too_long_for_a_batch_closes_its_connection_and_loses_nothing_el
 
 
 def test_link_goes_on_with_another_keeper() -> None:
-    # C19: what is said while nobody listens goes nowhere, and is not said later to somebody else.
+    # What is said while nobody listens goes nowhere, and is not said later to somebody else.
     heard: list[ToWorker] = []
     lost: list[str] = []
 

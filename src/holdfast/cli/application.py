@@ -13,8 +13,6 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["application_argument"]
-
 F = TypeVar("F", bound="Callable[..., object]")
 
 

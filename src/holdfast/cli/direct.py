@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from holdfast.config import ServerSettings
 
-__all__ = ["check_direct", "direct_option", "serve_directly"]
-
 # All that is about having several workers, or one in the place of another.
 MEANINGLESS = (
     "min_workers", "idle_timeout", "spares", "start_timeout", "max_events", "max_rss",
@@ -52,7 +50,7 @@ def serve_directly(settings: ServerSettings, listener: socket.socket) -> int:
         NoServer: there can be no control socket.
     """
     # Only now: it brings the whole server along, which `holdfast status` has no use for.
-    from holdfast.direct.process import serve
+    from holdfast.direct import serve
 
     return serve(settings, listener)
 

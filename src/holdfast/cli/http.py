@@ -17,8 +17,6 @@ from holdfast.config import HttpLimits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["check_addresses", "http_options"]
-
 F = TypeVar("F", bound="Callable[..., object]")
 
 DEFAULTS = HttpLimits()

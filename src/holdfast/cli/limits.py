@@ -17,8 +17,6 @@ from holdfast.framing.origin import OriginPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["check_origins", "limit_options"]
-
 F = TypeVar("F", bound="Callable[..., object]")
 
 DEFAULTS = KeeperLimits()

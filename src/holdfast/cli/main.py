@@ -21,15 +21,13 @@ from holdfast.cli.http import check_addresses, http_options
 from holdfast.cli.limits import check_origins, limit_options
 from holdfast.cli.options import worker_options
 from holdfast.config import ServerSettings
-from holdfast.links.log import log_to_stderr
+from holdfast.process.log import log_to_stderr
 from holdfast.supervisor.control_socket import NoServer, ask
 from holdfast.supervisor.process import bind, serve
 
 if TYPE_CHECKING:
     import socket
     from typing import Any, NoReturn
-
-__all__ = ["main"]
 
 F = TypeVar("F", bound=Callable[..., object])
 

@@ -14,8 +14,6 @@ from holdfast.config import ServerSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["worker_options"]
-
 F = TypeVar("F", bound="Callable[..., object]")
 
 DEFAULTS = ServerSettings(application="")

@@ -12,21 +12,20 @@ from traceback import format_exception
 from typing import TYPE_CHECKING
 
 from holdfast.core.dispatch import Failure, dispatch_request
-from holdfast.core.errors import NotInsideHoldfast, SelfFetchTooDeep
-from holdfast.core.http import Request, Response
-from holdfast.core.http_errors import HTTPError, reason_phrase
 from holdfast.core.outbox import current_outbox
 from holdfast.core.request_events import FetchEvent, Upgrade
-from holdfast.core.url import URL
+from holdfast.errors import NotInsideHoldfast, SelfFetchTooDeep
+from holdfast.web.http_errors import HTTPError, reason_phrase
+from holdfast.web.request import Request
+from holdfast.web.response import Response
+from holdfast.web.url import URL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
 
-    from holdfast.core.headers import HeadersInit
     from holdfast.core.listeners import Row
     from holdfast.core.ports import Outbox
-
-__all__ = ["failure_response", "fetch_from_itself", "is_clients_fault", "own_request", "settle"]
+    from holdfast.web.headers import HeadersInit
 
 # Where an application's paths lead when it asks itself (inventory B8).
 _HERE = URL("http://localhost")

@@ -9,13 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from holdfast.core.errors import AttachmentError
+from holdfast.errors import AttachmentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
-
-__all__ = ["DEFAULT_LIMIT", "SCALARS", "Attachment", "check_plain"]
 
 # A Durable Object's attachment may have 2 KiB, a browser's cookies 4 KiB per name. The attachment
 # travels with each delivery, so it should stay small; what is larger belongs in a database.

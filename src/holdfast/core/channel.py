@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from holdfast.core.channels import Inbound, channels
 from holdfast.core.connection import Connection, check_channel, check_message
 from holdfast.core.dispatch import dispatch
-from holdfast.core.errors import ChannelClosed, NotInsideHoldfast
 from holdfast.core.events import GapEvent, MessageEvent
 from holdfast.core.listeners import check_event_type, with_listener, without_listener
 from holdfast.core.outbox import current_outbox
-from holdfast.core.plain import check_json, to_json
+from holdfast.errors import ChannelClosed, NotInsideHoldfast
+from holdfast.web.json import check_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from holdfast.core.listeners import Row
     from holdfast.core.ports import Host, Outbox
-
-__all__ = ["BroadcastChannel"]
 
 # Messages that may wait for a listener or an iteration. More than a burst; what is slower than
 # its channel for longer shall notice, not eat the memory.

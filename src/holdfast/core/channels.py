@@ -11,13 +11,11 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
-from holdfast.core.errors import MessagesLost
-from holdfast.core.plain import parse_json
+from holdfast.errors import MessagesLost
+from holdfast.web.json import parse_json
 
 if TYPE_CHECKING:
     from holdfast.core.ports import Host, Outbox, Waiter
-
-__all__ = ["Channels", "Inbound", "channels"]
 
 
 class Inbound:

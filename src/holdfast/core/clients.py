@@ -8,13 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.core.connection import Connection, check_channel
-from holdfast.core.errors import AttachmentError, NotInsideHoldfast
 from holdfast.core.outbox import current_outbox
+from holdfast.errors import AttachmentError, NotInsideHoldfast
 
 if TYPE_CHECKING:
     from holdfast.core.ports import Found, Host, Outbox
-
-__all__ = ["Clients"]
 
 # Asked for in pages: each attachment may have 16 KiB, and the keeper has others to serve.
 PAGE = 256

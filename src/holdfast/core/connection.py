@@ -9,15 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.core.attachment import SCALARS, Attachment
-from holdfast.core.plain import to_json
-from holdfast.core.ports import About
+from holdfast.core.ports import Metadata
+from holdfast.web.json import to_json
 
 if TYPE_CHECKING:
     from typing import Any
 
     from holdfast.core.ports import Outbox
-
-__all__ = ["Connection"]
 
 # RFC 6455 section 7.4 and the IANA registry: what an endpoint may put on the wire. 1005, 1006 and
 # 1015 are for reporting only; 1004 is reserved; 1016 to 2999 are not assigned.
@@ -53,13 +51,13 @@ class Connection:
     # One is made per message, so the attributes for hosts are plain ones.
     serial: int
     """For hosts: the integer behind `id`."""
-    about: bytes | About
+    about: bytes | Metadata
     """For hosts: the details, encoded as they came, or changed by this handle."""
     attachment: bytes
     """For hosts: the encoded attachment as of the last commit."""
 
     def __init__(
-        self, outbox: Outbox, serial: int, about: bytes | About, attachment: bytes, closed: bool
+        self, outbox: Outbox, serial: int, about: bytes | Metadata, attachment: bytes, closed: bool
     ) -> None:
         self._outbox = outbox
         self.serial = serial
@@ -204,8 +202,8 @@ class Connection:
         self._value = self._original = value
         return value
 
-    def _details(self) -> About:
-        if not isinstance(self.about, About):
+    def _details(self) -> Metadata:
+        if not isinstance(self.about, Metadata):
             self.about = self._outbox.host.about(self.about)
         return self.about
 

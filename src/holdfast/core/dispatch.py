@@ -14,10 +14,10 @@ from __future__ import annotations
 from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from holdfast.core.errors import AlreadyDecided
 from holdfast.core.events import discard
-from holdfast.core.http import Response
 from holdfast.core.request_events import Upgrade
+from holdfast.errors import AlreadyDecided
+from holdfast.web.response import Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Generator, Iterable, Iterator, Sequence
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     from holdfast.core.events import ExtendableEvent
     from holdfast.core.listeners import Listener
     from holdfast.core.request_events import RequestEvent
-
-__all__ = [
-    "Failure",
-    "Suspended",
-    "Waiting",
-    "begin",
-    "dispatch",
-    "dispatch_request",
-    "first_step",
-]
 
 T_co = TypeVar("T_co", covariant=True)
 

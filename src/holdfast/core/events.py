@@ -17,28 +17,15 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, ClassVar
 
 from holdfast.core.connection import Connection
-from holdfast.core.errors import EventSettled
-from holdfast.core.plain import parse_json
+from holdfast.errors import EventSettled
+from holdfast.web.json import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
     from typing import Any
 
     from holdfast.core.channel import BroadcastChannel
-    from holdfast.core.ports import About, Outbox
-
-__all__ = [
-    "ActivateEvent",
-    "ErrorEvent",
-    "ExtendableEvent",
-    "GapEvent",
-    "InstallEvent",
-    "MessageEvent",
-    "ShutdownEvent",
-    "StartupEvent",
-    "WebSocketCloseEvent",
-    "WebSocketMessageEvent",
-]
+    from holdfast.core.ports import Metadata, Outbox
 
 
 class ExtendableEvent:
@@ -246,7 +233,7 @@ class WebSocketMessageEvent(ExtendableEvent):
         self,
         outbox: Outbox,
         serial: int,
-        about: bytes | About,
+        about: bytes | Metadata,
         attachment: bytes,
         data: str | bytes,
         number: int,
@@ -318,7 +305,7 @@ class WebSocketCloseEvent(ExtendableEvent):
         self,
         outbox: Outbox,
         serial: int,
-        about: bytes | About,
+        about: bytes | Metadata,
         attachment: bytes,
         code: int,
         reason: str,

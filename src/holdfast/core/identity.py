@@ -10,8 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 
-__all__ = ["KEY_BYTES", "NODE_BYTES", "ConnectionIds"]
-
 NODE_BYTES = 5
 SERIAL_BYTES = 8
 # 32 bits: an id is no secret and opens nothing by itself; the MAC keeps typing errors and

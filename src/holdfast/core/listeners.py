@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Listener", "OnError", "Row", "check_event_type", "with_listener", "without_listener"]
-
 OnError = Literal["continue", "close"]
 
 

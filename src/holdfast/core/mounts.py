@@ -1,6 +1,6 @@
 """ASGI applications under paths, as data: what is mounted where, and what its WebSockets become.
 
-Pure. Hosts run them (`hosts/mounts.py`): ASGI is a matter of event loops. Here is what can be told
+Pure. Hosts run them (`http/mounts.py`): ASGI is a matter of event loops. Here is what can be told
 before: whether something is an ASGI application, and whose path a request's path is.
 """
 
@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-__all__ = ["Adopt", "Mount", "asgi_version", "make_mount", "with_mount"]
 
 Adopt: TypeAlias = Literal["resume", "close"]
 

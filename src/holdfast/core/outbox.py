@@ -12,6 +12,4 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from holdfast.core.ports import Outbox
 
-__all__ = ["current_outbox"]
-
 current_outbox: ContextVar[Outbox] = ContextVar("holdfast_outbox")

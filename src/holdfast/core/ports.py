@@ -12,13 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Coroutine, Sequence
     from typing import Any
 
-    from holdfast.core.files import FileBody
-    from holdfast.core.forms import FormData
-
-__all__ = ["About", "Found", "Host", "Outbox", "Waiter"]
+    from holdfast.web.files import FileBody
+    from holdfast.web.forms import FormData
 
 
-class About(NamedTuple):
+class Metadata(NamedTuple):
     """What a connection keeps beside its attachment."""
 
     url: str
@@ -123,7 +121,7 @@ class Host(Protocol):
     def serial(self, connection_id: str) -> int | None:
         """Return the serial behind a token, or None if it was not made here."""
 
-    def about(self, encoded: bytes) -> About:
+    def about(self, encoded: bytes) -> Metadata:
         """Decode what a delivery carries about its connection."""
 
     def encode(self, value: object) -> bytes:

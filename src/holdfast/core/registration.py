@@ -11,9 +11,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from holdfast.core.errors import LifecycleError
-
-__all__ = ["Registration", "State"]
+from holdfast.errors import LifecycleError
 
 
 class State(Enum):

@@ -9,22 +9,20 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.core.connection import Connection
-from holdfast.core.cookies import serialize_cookie
-from holdfast.core.errors import AlreadyDecided, EventSettled, NotAnUpgradeRequest
 from holdfast.core.events import ExtendableEvent, discard
-from holdfast.core.headers import Headers, is_token
-from holdfast.core.http import Response
-from holdfast.core.ports import About
+from holdfast.core.ports import Metadata
+from holdfast.errors import AlreadyDecided, EventSettled, NotAnUpgradeRequest
+from holdfast.web.cookies import serialize_cookie
+from holdfast.web.headers import Headers, is_token
+from holdfast.web.response import Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
     from typing import Any
 
-    from holdfast.core.headers import HeadersInit
-    from holdfast.core.http import Request
     from holdfast.core.ports import Outbox
-
-__all__ = ["FetchEvent", "RequestEvent", "Upgrade", "WebSocketUpgradeEvent"]
+    from holdfast.web.headers import HeadersInit
+    from holdfast.web.request import Request
 
 # What the handshake itself decides (RFC 6455 section 4.2.2), and what a response without a body
 # must not say (RFC 9110 section 8.6, RFC 9112 section 6.1): whoever writes the 101 would refuse.
@@ -109,7 +107,7 @@ class RequestEvent(ExtendableEvent):
         self._check_open()
         extra = _handshake_headers(headers)
         subprotocol = _offered(subprotocol, self.request.headers.get("sec-websocket-protocol", ""))
-        about = About(self.request.url.href, subprotocol, frozenset())
+        about = Metadata(self.request.url.href, subprotocol, frozenset())
         connection = Connection(
             self._outbox, self._outbox.host.new_serial(), about, b"", closed=False
         )

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from holdfast.core.connection import Connection
-    from holdfast.core.headers import HeadersInit
-    from holdfast.core.http import Request, Response
     from holdfast.core.listeners import OnError, Row
     from holdfast.core.mounts import Adopt, Mount
-    from holdfast.core.url import URL
-
-__all__ = ["EVENT_TYPES", "ServiceWorker"]
+    from holdfast.web.headers import HeadersInit
+    from holdfast.web.request import Request
+    from holdfast.web.response import Response
+    from holdfast.web.url import URL
 
 # The aliases are the names of the seed of the model (inventory 0.4, K20).
 ALIASES = {"wsmessage": "websocketmessage", "wsclose": "websocketclose"}
@@ -243,7 +242,7 @@ class ServiceWorker:
         """
         # The one door out of the core, and it opens only when somebody knocks: applications are
         # what ASGI servers are given, and nobody else could bring them what runs them there.
-        from holdfast.direct.asgi import Application, settings
+        from holdfast.asgi.application import Application, settings
 
         return Application(
             self,

@@ -52,8 +52,6 @@ try:
 except ImportError:  # no wheel for this platform, and no compiler when it was installed
     from websockets.utils import apply_mask
 
-__all__ = ["Decoder"]
-
 _MASKED: Final = 0x80  # the top bit of a frame's second byte
 _RESERVED: Final = 0x70
 _OPCODE: Final = 0x0F

@@ -21,17 +21,6 @@ from holdfast.framing.frames import BINARY, FIN, RSV1, TEXT, encode_frame, encod
 if TYPE_CHECKING:
     from holdfast.framing.handshake import Headers
 
-__all__ = [
-    "DEFAULT_THRESHOLD",
-    "DEFAULT_WINDOW_BITS",
-    "MAX_WINDOW_BITS",
-    "MIN_WINDOW_BITS",
-    "Agreement",
-    "encode",
-    "encode_compressed",
-    "negotiate",
-]
-
 # The RFC allows a window of 8 bits too (section 7.1.2), but zlib compresses raw DEFLATE with 9 and
 # more only: https://github.com/madler/zlib/issues/171.
 MIN_WINDOW_BITS: Final = 9

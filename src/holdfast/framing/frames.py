@@ -10,32 +10,6 @@ from dataclasses import dataclass
 from struct import pack
 from typing import Final, TypeAlias
 
-__all__ = [
-    "BINARY",
-    "CLOSE",
-    "CONTINUATION",
-    "CONTROL",
-    "FIN",
-    "MAX_CONTROL_PAYLOAD",
-    "MAX_UINT16",
-    "PING",
-    "PONG",
-    "RSV1",
-    "TEXT",
-    "Close",
-    "Event",
-    "Ping",
-    "Pong",
-    "Violation",
-    "encode_close",
-    "encode_frame",
-    "encode_message",
-    "encode_ping",
-    "encode_pong",
-    "is_receivable_close_code",
-    "is_sendable_close_code",
-]
-
 # The first byte of a frame (RFC 6455 section 5.2): FIN, three reserved bits, four bits of opcode.
 # Plain numbers, not an enum: a byte off the wire may be anything, and is compared, not converted.
 FIN: Final = 0x80

@@ -15,16 +15,6 @@ from collections.abc import Sequence
 from hashlib import sha1
 from typing import Final, NamedTuple, TypeAlias
 
-__all__ = [
-    "Refusal",
-    "accept_key",
-    "check_request",
-    "encode_response",
-    "is_upgrade_request",
-    "offered_subprotocols",
-    "websocket_key",
-]
-
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # section 1.3: a constant of the protocol

@@ -23,8 +23,6 @@ from holdfast.framing.frames import Violation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAX_FINAL_BLOCKS", "STATE_SIZE", "STEP", "InflateError", "Inflater", "inflate_whole"]
-
 STEP: Final = 65_536
 
 # zlib copies the input that it did not use yet, after each step and after each final block. In

@@ -11,8 +11,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["OriginPolicy"]
-
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 
 # RFC 6454 section 6.2: scheme, host, and a port that is not the scheme's own; an opaque origin is

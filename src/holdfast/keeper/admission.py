@@ -11,8 +11,6 @@ from collections import Counter
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 
-__all__ = ["Admission", "Refusal"]
-
 # What one customer of a provider gets (RFC 6177); any address in it costs him nothing.
 CUSTOMER = 64  # bits of an IPv6 address
 
@@ -62,19 +60,19 @@ class Admission:
         self._count += 1
         if self._most_per_second:
             self._tokens -= 1
-        guest = ""
+        address_key = ""
         if self._most_per_address and address:
-            guest = _customer(address)
-            self._guests[guest] += 1
-        return guest
+            address_key = _customer(address)
+            self._guests[address_key] += 1
+        return address_key
 
-    def leave(self, guest: str) -> None:
+    def leave(self, address_key: str) -> None:
         """One that came in is gone."""
         self._count -= 1
-        if guest:
-            self._guests[guest] -= 1
-            if not self._guests[guest]:
-                del self._guests[guest]
+        if address_key:
+            self._guests[address_key] -= 1
+            if not self._guests[address_key]:
+                del self._guests[address_key]
 
     def _judge(self, address: str, now: float) -> Refusal | None:
         if self.is_short_of_memory:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 
-__all__ = ["Memory"]
-
 # Where it begins to matter, as a part of the limit: between two looks more may come.
 NEARLY = 0.8
 

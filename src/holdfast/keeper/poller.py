@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["READABLE", "WRITABLE", "Poller", "Target"]
-
 # epoll(7). By number, so that direct/ can be imported where there is no epoll.
 READABLE = 0x001
 WRITABLE = 0x004
@@ -94,7 +92,7 @@ class Poller:
         """End `run` with this turn."""
         self._is_running = False
 
-    # --- links/control.py:Watcher, for the few descriptors that want callbacks -------------------
+    # --- process/control.py:Watcher, for the few descriptors that want callbacks -------------------
 
     def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
         self.watch(fd, _Callbacks(callback))

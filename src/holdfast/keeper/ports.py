@@ -1,6 +1,6 @@
 """What the switchboard joins: worker links and clients' sockets, whatever they are made of.
 
-In the keeper process they are descriptors (`keeper/worker_links.py`, `keeper/sockets.py`); where
+In the keeper process they are descriptors (`keeper/link.py`, `keeper/sockets.py`); where
 keeper and worker share a process, or the sockets belong to somebody else, they are not (`direct/`).
 """
 
@@ -15,11 +15,9 @@ if TYPE_CHECKING:
 
     import msgspec
 
-    from holdfast.keeper.connection import Connection
-    from holdfast.keeper.worker import Worker
+    from holdfast.ledger.connection import Connection
+    from holdfast.ledger.worker import Worker
     from holdfast.wire import messages as wire
-
-__all__ = ["ClientSockets", "KeeperLink"]
 
 
 class KeeperLink(Protocol):
@@ -67,12 +65,12 @@ class ClientSockets(Protocol):
         response: bytes,
         leftover: bytes,
         *,
-        guest: str,
+        address_key: str,
         bits: int,
     ) -> None:
         """Own a descriptor that a worker gave."""
 
-    def shed(self, sockets: Iterable[Any], enough: int) -> int:
+    def evict(self, sockets: Iterable[Any], enough: int) -> int:
         """Close those that hold most memory; return how many were closed."""
 
     def write(self, connection: Connection, data: str | bytes) -> None: ...

@@ -21,15 +21,13 @@ from holdfast.config import KeeperSettings, from_json
 from holdfast.core.identity import KEY_BYTES, NODE_BYTES
 from holdfast.keeper.sockets import TICK
 from holdfast.keeper.switchboard import Switchboard
-from holdfast.links.control import ControlLink
-from holdfast.links.lifeline import die_with, keep_from_children
-from holdfast.links.log import log_to_stderr
+from holdfast.process.control import ControlLink
+from holdfast.process.lifeline import die_with, keep_from_children
+from holdfast.process.log import log_to_stderr
 from holdfast.wire import control
 
 if TYPE_CHECKING:
     from holdfast.config import KeeperLimits
-
-__all__ = ["allow_descriptors", "main"]
 
 log = logging.getLogger("holdfast.keeper")
 

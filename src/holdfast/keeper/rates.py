@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-__all__ = ["Rates"]
-
 
 class Rates:
     """Tells how long a client has to wait before it is read again.

@@ -1,7 +1,7 @@
 """One client's descriptor.
 
 Shell. Private. The record that `keeper/sockets.py` works on: small, since an idle connection is
-one of these and one `keeper/connection.py:Connection`.
+one of these and one `ledger/connection.py:Connection`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,8 @@ from holdfast.keeper.poller import READABLE, WRITABLE
 
 if TYPE_CHECKING:
     from holdfast.framing.decoder import Decoder
-    from holdfast.keeper.connection import Connection
     from holdfast.keeper.sockets import Sockets
-
-__all__ = ["CLOSING", "FINISHING", "GONE", "LINGERING", "OPEN", "Socket", "Stage"]
-
+    from holdfast.ledger.connection import Connection
 
 # epoll(7): EPOLLERR and EPOLLHUP, which are reported in any case.
 HUNG_UP = 0x008 | 0x010
@@ -47,7 +44,7 @@ class Socket:
         "decoder",
         "due",
         "fd",
-        "guest",
+        "address_key",
         "heard",
         "is_greedy",
         "outbound",
@@ -55,16 +52,16 @@ class Socket:
         "stage",
     )
 
-    def __init__(self, fd: int, connection: Connection, owner: Sockets, guest: str) -> None:
+    def __init__(self, fd: int, connection: Connection, owner: Sockets, address_key: str) -> None:
         self.fd = fd
         self.connection = connection
         self.owner = owner
         # The window for compressed messages (RFC 7692), 0 for none; so for the decoder's kind.
         self.bits = 0
         # What `keeper/admission.py` wants back.
-        self.guest = guest
+        self.address_key = address_key
         self.stage: Stage = OPEN
-        # It had more to say last time than one read takes; `keeper/intake.py` is about that. Of a
+        # It had more to say last time than one read takes; `keeper/read_scheduler.py` is about that. Of a
         # new one nobody knows, and many may come at once.
         self.is_greedy = True
         # Ticks: when the client was heard last, when it was asked what it has not answered, and

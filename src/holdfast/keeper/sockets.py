@@ -29,23 +29,21 @@ from holdfast.framing.frames import (
     encode_ping,
     encode_pong,
 )
-from holdfast.keeper.intake import LARGE, READ_SIZE, Intake, payload
 from holdfast.keeper.keepalive import DEAD, Keepalive, Look
-from holdfast.keeper.ledger import TICK
 from holdfast.keeper.poller import READABLE, WRITABLE
+from holdfast.keeper.read_scheduler import LARGE, READ_SIZE, ReadScheduler, payload
 from holdfast.keeper.socket import CLOSING, FINISHING, GONE, LINGERING, OPEN, Socket
+from holdfast.ledger.ledger import TICK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from holdfast.config import KeeperLimits
     from holdfast.framing.frames import Event
-    from holdfast.keeper.connection import Connection
-    from holdfast.keeper.ledger import Ledger
     from holdfast.keeper.poller import Poller
     from holdfast.keeper.socket import Stage
-
-__all__ = ["TICK", "Sockets"]
+    from holdfast.ledger.connection import Connection
+    from holdfast.ledger.ledger import Ledger
 
 # RFC 6455 section 7.4.1: for reporting only, never on the wire.
 NO_CODE = 1005
@@ -96,9 +94,9 @@ class Sockets:
         self._keepalive = Keepalive(
             interval=limits.ping_interval, timeout=limits.pong_timeout, tick=TICK
         )
-        self._intake = Intake(limits)
-        self._first_read = self._intake.first_read
-        self._is_rated = self._intake.is_rated
+        self._scheduler = ReadScheduler(limits)
+        self._first_read = self._scheduler.first_read
+        self._is_rated = self._scheduler.is_rated
         self._rate = "max_message_rate" if limits.max_message_rate else "max_byte_rate"
         if limits.auto_response is not None:
             self._request, self._response = limits.auto_response
@@ -127,7 +125,7 @@ class Sockets:
         response: bytes,
         leftover: bytes,
         *,
-        guest: str,
+        address_key: str,
         bits: int,
     ) -> None:
         """Own this descriptor, answer its handshake, and take what the client sent early.
@@ -137,7 +135,7 @@ class Sockets:
             bits: the window agreed on for compressed messages; 0 for none.
         """
         os.set_blocking(fd, False)
-        sock = Socket(fd, connection, self, guest)
+        sock = Socket(fd, connection, self, address_key)
         sock.bits = bits
         connection.socket = sock
         self._poller.watch(fd, sock)
@@ -203,7 +201,7 @@ class Sockets:
     def resume_reading(self, connection: Connection) -> None:
         sock = connection.socket
         if sock is not None:
-            if not self._intake.holds_back(sock):
+            if not self._scheduler.holds_back(sock):
                 # While nobody read, nobody heard either.
                 sock.heard = self._keepalive.now
             self._watch(sock)
@@ -214,28 +212,28 @@ class Sockets:
         if sock.is_greedy:
             self._read_greedy(sock)
             return
-        size = self._first_read if sock.decoder is None else self._intake.size(sock)
-        if self._read(sock, size) and self._intake.note(sock, size, is_full=True):
+        size = self._first_read if sock.decoder is None else self._scheduler.size(sock)
+        if self._read(sock, size) and self._scheduler.note(sock, size, is_full=True):
             self._watch(sock)
 
     def _read_early(self, sock: Socket) -> None:
         """Take what came with the handshake, as far as the client may be read now."""
         early = self._early
         while sock in early and sock.stage < FINISHING and self._is_reading(sock):
-            data, size = early.pop(sock), self._intake.size(sock)
+            data, size = early.pop(sock), self._scheduler.size(sock)
             if len(data) > size:
                 early[sock] = data[size:]
             self._receive(sock, data[:size])
 
     def _read_greedy(self, sock: Socket) -> None:
         """Read a client that has much to say, if it is its turn."""
-        intake = self._intake
+        scheduler = self._scheduler
         began = time.monotonic()
-        waits = not intake.admit(sock, began)
+        waits = not scheduler.admit(sock, began)
         if not waits:
-            size = READ_SIZE if sock.stage >= FINISHING else intake.size(sock)
+            size = READ_SIZE if sock.stage >= FINISHING else scheduler.size(sock)
             is_full = self._read(sock, size)
-            waits = intake.note(sock, size, is_full=is_full, took=time.monotonic() - began)
+            waits = scheduler.note(sock, size, is_full=is_full, took=time.monotonic() - began)
         if waits:
             self._watch(sock)
 
@@ -267,9 +265,9 @@ class Sockets:
             plain = max(size, payload(events))
             self.received += plain
             if events:
-                self._intake.hand_over(sock.connection, plain, time.monotonic())
-        elif self._intake.is_full and events:
-            self._intake.note_small(sock.connection, time.monotonic())
+                self._scheduler.hand_over(sock.connection, plain, time.monotonic())
+        elif self._scheduler.is_full and events:
+            self._scheduler.note_small(sock.connection, time.monotonic())
         if self._is_rated:
             self._charge(sock, size, events, decoder.buffered - before)
         else:
@@ -287,7 +285,7 @@ class Sockets:
         """Read a client that sends too much later; TCP slows it down."""
         if sock.stage is not OPEN:
             return
-        spent = self._intake.charge(sock, size, events, growth, time.monotonic())
+        spent = self._scheduler.charge(sock, size, events, growth, time.monotonic())
         # Of whoever sends as much as it may, more is waiting perhaps than is read in hours, whether
         # it is still there or not. Only an answer to our ping tells.
         if spent < 0.5 or any(map(self._is_answer, events)):
@@ -392,8 +390,8 @@ class Sockets:
 
     def flush(self) -> None:
         """Write what the turn produced: one call per socket. And let those be read who waited."""
-        if self._intake.has_any:
-            for sock in self._intake.end_turn(time.monotonic()):
+        if self._scheduler.has_any:
+            for sock in self._scheduler.end_turn(time.monotonic()):
                 self._watch(sock)
         dirty, self._dirty = self._dirty, []
         for sock in dirty:
@@ -478,8 +476,8 @@ class Sockets:
 
     def _is_reading(self, sock: Socket) -> bool:
         if sock.stage >= FINISHING:
-            return not self._intake.is_waiting(sock)
-        return not (sock.connection.is_paused or self._intake.holds_back(sock))
+            return not self._scheduler.is_waiting(sock)
+        return not (sock.connection.is_paused or self._scheduler.holds_back(sock))
 
     def _set_deadline(self, sock: Socket) -> None:
         self._deadlines.append((self._now + self._close_timeout, sock))
@@ -500,14 +498,14 @@ class Sockets:
             # Else the number is of somebody who is gone, or has been given to somebody else.
             if isinstance(target, Socket) and target.due == self._keepalive.now:
                 self._look_after(target)
-        for sock in self._intake.due(now):
+        for sock in self._scheduler.due(now):
             self._watch(sock)
 
     def _look_after(self, sock: Socket) -> None:
         """Ping a client that is silent; give up on one that does not answer."""
         if sock.stage is not OPEN:
             return  # It has a deadline.
-        if sock.connection.is_paused or self._intake.is_waiting(sock):
+        if sock.connection.is_paused or self._scheduler.is_waiting(sock):
             # Its answer would not be read. Its proxies shall see a sign of life all the same.
             look = Look(True, 0, self._keepalive.first_look())
         else:
@@ -522,7 +520,7 @@ class Sockets:
         sock.asked, sock.due = look.asked, look.due
         self._keepalive.put(sock.fd, look.due)
 
-    def shed(self, sockets: Iterable[Socket], enough: int) -> int:
+    def evict(self, sockets: Iterable[Socket], enough: int) -> int:
         """Close those that hold most memory, until they hold no more than `enough` bytes.
 
         Args:
@@ -557,11 +555,11 @@ class Sockets:
         self._ending.pop(sock, None)
         sock.outbound = sock.decoder = None
         self._blocked.pop(sock, None)
-        self._intake.forget(sock)
+        self._scheduler.forget(sock)
         self._early.pop(sock, None)
         self._poller.forget(sock.fd)
         os.close(sock.fd)
-        self._on_left(sock.guest)
+        self._on_left(sock.address_key)
 
 
 def _close_frame(code: int, reason: str) -> bytes:

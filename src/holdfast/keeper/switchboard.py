@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from holdfast.framing.deflate import negotiate
 from holdfast.framing.handshake import encode_response
-from holdfast.keeper import commands as do
 from holdfast.keeper.admission import Admission, Refusal
-from holdfast.keeper.ledger import Ledger
+from holdfast.keeper.link import WorkerLink
 from holdfast.keeper.memory import Memory
 from holdfast.keeper.poller import Poller
 from holdfast.keeper.sockets import Sockets
-from holdfast.keeper.worker_links import WorkerLink
+from holdfast.ledger import commands as do
+from holdfast.ledger.ledger import Ledger
 from holdfast.wire import control
 from holdfast.wire import messages as wire
 
@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from holdfast.config import KeeperLimits
-    from holdfast.keeper.connection import Connection
     from holdfast.keeper.ports import ClientSockets, KeeperLink
-
-__all__ = ["Switchboard"]
+    from holdfast.ledger.connection import Connection
 
 # What a publication becomes on its way to a worker.
 PUBLICATIONS = {
@@ -200,7 +198,7 @@ class Switchboard:
         was_short, is_short = self._admission.is_short_of_memory, self._memory.is_short()
         if is_short:
             sockets = [each.socket for each in self._ledger if each.socket is not None]
-            closed = self._sockets.shed(sockets, self._memory.limit // 4)
+            closed = self._sockets.evict(sockets, self._memory.limit // 4)
             if closed:
                 log.error("short of memory (--max-memory): closed %d that held most of it", closed)
             self._memory.give_back()
@@ -343,18 +341,18 @@ class Switchboard:
         except ValueError as error:
             self._refuse(link, handover.serial, fd, str(error))
             return
-        guest: Refusal | str = STOPPING
+        address_key: Refusal | str = STOPPING
         if not self._is_stopping:
-            guest = self._admission.enter(handover.address, time.monotonic())
-        if isinstance(guest, Refusal):
-            self._turn_away(link, handover, fd, guest)
+            address_key = self._admission.enter(handover.address, time.monotonic())
+        if isinstance(address_key, Refusal):
+            self._turn_away(link, handover, fd, address_key)
             return
         connection = self._ledger.adopt(handover, link.ready)
         if connection is None:
-            self._admission.leave(guest)
+            self._admission.leave(address_key)
             self._refuse(link, handover.serial, fd, "its serial or its details make no sense")
         elif fd is None:
-            self._admission.leave(guest)
+            self._admission.leave(address_key)
             self._ledger.receive_close(connection, 1006, "")
         else:
             self._sockets.adopt(
@@ -362,7 +360,7 @@ class Switchboard:
                 connection,
                 response,
                 handover.leftover,
-                guest=guest,
+                address_key=address_key,
                 bits=0 if agreement is None else agreement.server_bits,
             )
 

@@ -5,8 +5,6 @@ Pure: time comes in as a number of seconds.
 
 from __future__ import annotations
 
-__all__ = ["BACK_OFF_FIRST", "BACK_OFF_MOST", "YOUNG", "BackOff"]
-
 # A process that lived this long did not die of its start.
 YOUNG = 5.0  # seconds
 

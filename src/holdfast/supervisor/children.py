@@ -14,22 +14,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from holdfast.config import KeeperSettings, WorkerSettings, to_json
-from holdfast.links.control import ControlLink, control_pair
+from holdfast.process.control import ControlLink, control_pair
 from holdfast.wire import control
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
-
-__all__ = [
-    "KeeperProcess",
-    "WorkerProcess",
-    "connect",
-    "describe_exit",
-    "kill",
-    "start_keeper",
-    "start_worker",
-]
 
 # What the kernel may keep on the way from keeper to worker: the most that gets through in one turn
 # of theirs. Who asks gets 416 KiB at least, who does not 208. Not on the way back: what a worker

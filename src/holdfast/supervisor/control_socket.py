@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
-__all__ = ["ControlSocket", "NoServer", "ask", "socket_path"]
-
 # A request is a word and a port; an answer may carry a traceback.
 MAX_LINE = 256 * 1024  # bytes
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["Child", "ChildState", "Plan"]
-
 
 class ChildState(Enum):
     STARTING = "starting"

@@ -31,8 +31,6 @@ from holdfast.supervisor.plan import Child, ChildState
 if TYPE_CHECKING:
     from holdfast.supervisor.plan import Plan
 
-__all__ = ["Policy"]
-
 # Deaths before ready that end a starting generation, and deaths during a stop after which the
 # close events are given up: one may be bad luck.
 DEATHS_ALLOWED = 1

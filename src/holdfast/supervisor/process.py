@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
     from holdfast.config import ServerSettings
 
-__all__ = ["Supervisor", "bind", "serve"]
-
 log = logging.getLogger("holdfast")
 
 GOING_AWAY = 1001  # RFC 6455 section 7.4.1

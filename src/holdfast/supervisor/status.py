@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from holdfast.config import ServerSettings
     from holdfast.wire.control import KeeperStatus
 
-__all__ = ["count_http", "describe"]
-
 # A connection that is closed since it had nothing more to ask is nothing that a limit did.
 UNCOUNTED = "keep_alive"
 

@@ -14,8 +14,6 @@ import watchfiles
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["SourceFilter", "reload_on_change"]
-
 log = logging.getLogger("holdfast")
 
 # How long a burst of changes may last (editors write several files): the model's number.

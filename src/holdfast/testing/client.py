@@ -13,11 +13,7 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from holdfast.core.headers import Headers
-from holdfast.core.http import Request
-from holdfast.core.plain import to_json
-from holdfast.core.url import URL, SearchParams
-from holdfast.hosts.asgi import EXTENSION
+from holdfast.http.asgi import EXTENSION
 from holdfast.testing.errors import UpgradeRefused
 from holdfast.testing.keeper import Peer
 from holdfast.testing.round_trip import RoundTrip
@@ -25,20 +21,22 @@ from holdfast.testing.session import Session
 from holdfast.testing.stream import Stream, raise_first
 from holdfast.testing.supervisor import Supervisor
 from holdfast.testing.websocket import WebSocket
-from holdfast.testing.worker import Giver
+from holdfast.testing.worker import SocketHandle
+from holdfast.web.headers import Headers
+from holdfast.web.json import to_json
+from holdfast.web.request import Request
+from holdfast.web.url import URL, SearchParams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Sequence
     from types import TracebackType
     from typing import Any, NoReturn, Self
 
-    from holdfast.core.headers import HeadersInit
-    from holdfast.core.http import Response
     from holdfast.core.scope import ServiceWorker
-    from holdfast.core.url import SearchParamsInit
     from holdfast.testing.clock import Clock
-
-__all__ = ["TestClient"]
+    from holdfast.web.headers import HeadersInit
+    from holdfast.web.response import Response
+    from holdfast.web.url import SearchParamsInit
 
 log = logging.getLogger("holdfast.testing")
 
@@ -253,8 +251,8 @@ class TestClient:
         supervisor, session = self._open()
         peer = Peer(session.loop, request.url.pathname)
         worker = await supervisor.worker()
-        giver = Giver(worker, peer, request.headers.raw)
-        trip = RoundTrip(session.loop, request, extensions={EXTENSION: giver}, pulse=peer.pulse)
+        handle = SocketHandle(worker, peer, request.headers.raw)
+        trip = RoundTrip(session.loop, request, extensions={EXTENSION: handle}, pulse=peer.pulse)
         known = len(session.reports)
         worker.begin(trip)
         try:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from typing import Any
 
-__all__ = ["Clock"]
-
 # What runs after a timer may go on for ever (`while True: await sleep(0)`); then the next timer
 # has to come all the same.
 MAX_TURNS = 10_000

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.core.errors import HoldfastError
+from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
-    from holdfast.core.http import Response
+    from holdfast.web.response import Response
 
 __all__ = ["ConnectionClosed", "ServerFailed", "UpgradeRefused"]
 

@@ -13,14 +13,14 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from holdfast.config import KeeperLimits
-from holdfast.core.headers import Headers
-from holdfast.core.http import Response
 from holdfast.core.identity import ConnectionIds
 from holdfast.framing.handshake import encode_response
-from holdfast.keeper import commands as do
-from holdfast.keeper.dispatcher import CALM
-from holdfast.keeper.ledger import Ledger
+from holdfast.ledger import commands as do
+from holdfast.ledger.dispatcher import CALM
+from holdfast.ledger.ledger import Ledger
 from holdfast.testing.session import Pulse
+from holdfast.web.headers import Headers
+from holdfast.web.response import Response
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
@@ -30,12 +30,10 @@ if TYPE_CHECKING:
 
     from msgspec import Struct
 
-    from holdfast.keeper.connection import Connection
-    from holdfast.keeper.worker import Worker
-    from holdfast.testing.link import Pipe
+    from holdfast.inprocess.pipe import Pipe
+    from holdfast.ledger.connection import Connection
+    from holdfast.ledger.worker import Worker
     from holdfast.testing.session import Session
-
-__all__ = ["Keeper", "KeeperLink", "Peer"]
 
 log = logging.getLogger("holdfast.keeper")
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from holdfast.testing.server import Server, StartServer
 
-__all__ = ["holdfast_server"]
-
 
 @pytest.fixture
 def holdfast_server(request: pytest.FixtureRequest) -> Iterator[StartServer]:

@@ -11,17 +11,15 @@ from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from holdfast.core.headers import Headers
-from holdfast.core.http import Response
 from holdfast.testing.session import Pulse
+from holdfast.web.headers import Headers
+from holdfast.web.response import Response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, MutableMapping
     from typing import Any
 
-    from holdfast.core.http import Request
-
-__all__ = ["RoundTrip", "current_round_trip"]
+    from holdfast.web.request import Request
 
 # What may wait for a reader before the application has to; uvicorn takes as much.
 HIGH_WATER = 64 * 1024  # bytes

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Self
 
-__all__ = ["Server", "StartServer", "free_port", "is_alive", "wait_for"]
-
 # A start imports uvloop, uvicorn and the application in three fresh interpreters.
 START_TIMEOUT = 30.0  # seconds
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-__all__ = ["Pulse", "Report", "Session"]
-
 
 class Report(NamedTuple):
     """A listener, or work it left behind, raised."""

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from holdfast.core.headers import Headers
     from holdfast.testing.round_trip import RoundTrip
     from holdfast.testing.session import Session
-
-__all__ = ["Stream"]
+    from holdfast.web.headers import Headers
 
 
 class Stream:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from holdfast.core.scope import ServiceWorker
     from holdfast.testing.session import Session
 
-__all__ = ["Supervisor"]
-
 GOING_AWAY = 1001
 
 T = TypeVar("T")

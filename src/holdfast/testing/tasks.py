@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["Owner", "TaskWatch", "Works", "current_owner", "retrieve"]
-
 
 def retrieve(task: asyncio.Task[Any]) -> None:
     """Have looked at what a task raised: else asyncio complains where nobody else wants it."""

@@ -6,18 +6,16 @@ import json
 from typing import TYPE_CHECKING
 
 from holdfast.core.connection import check_close, check_message
-from holdfast.core.plain import to_json
 from holdfast.testing.errors import ConnectionClosed
+from holdfast.web.json import to_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from typing import Any
 
-    from holdfast.core.headers import Headers
     from holdfast.testing.keeper import Keeper, Peer
     from holdfast.testing.session import Session
-
-__all__ = ["WebSocket"]
+    from holdfast.web.headers import Headers
 
 # RFC 6455 section 7.4.1: for reporting only, never on the wire.
 VANISHED = 1006

@@ -13,14 +13,14 @@ from holdfast.config import WorkerSettings
 from holdfast.core.events import ShutdownEvent
 from holdfast.core.outbox import current_outbox
 from holdfast.core.registration import Registration
-from holdfast.hosts.asgi import HttpSide
-from holdfast.hosts.mounts import Mounts
+from holdfast.endpoints.runner import EndpointRunner
+from holdfast.http.asgi import HttpSide
+from holdfast.http.mounts import Mounts
+from holdfast.inprocess.pipe import Pipe
 from holdfast.testing.keeper import KeeperLink
-from holdfast.testing.link import Pipe
 from holdfast.testing.round_trip import current_round_trip
 from holdfast.testing.tasks import Owner, Works, current_owner, retrieve
 from holdfast.wire import messages as wire
-from holdfast.worker.attendance import Attendance
 from holdfast.worker.handover import make_record
 from holdfast.worker.host import WorkerHost
 from holdfast.worker.inbox import Inbox
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from holdfast.testing.round_trip import RoundTrip
     from holdfast.testing.session import Session
     from holdfast.worker.stream_link import Link
-
-__all__ = ["Giver", "Worker"]
 
 DELIVERIES = (wire.DeliverText, wire.DeliverBinary, wire.DeliverClose)
 
@@ -91,7 +89,7 @@ class Worker:
             first=False,
         )
         # Of the loop itself: an endpoint that waits for a message is nothing that is running.
-        self._attendance = Attendance(
+        self._runner = EndpointRunner(
             self._host,
             self._to_keeper,
             session.loop,
@@ -149,7 +147,7 @@ class Worker:
         app.registration = self._registration
         await start(app, self._host, first=first, timeout=session.timeout)
         self._mounts = await start_mounts(app)
-        self._attendance.open(self._mounts)
+        self._runner.open(self._mounts)
         self._side = HttpSide(
             app,
             self._host,
@@ -157,7 +155,7 @@ class Worker:
             max_body=self._settings.max_body,
             request_timeout=self._settings.request_timeout,
             mounts=self._mounts,
-            endpoints=self._attendance,
+            endpoints=self._runner,
         )
         self._inbox = Inbox(
             app,
@@ -186,9 +184,9 @@ class Worker:
     async def _leave(self) -> None:
         session = self._session
         self.quiesce()
-        self._attendance.drain()
+        self._runner.drain()
         await session.until(lambda: not self.round_trips, self._late)
-        await self._attendance.finish(session.timeout)
+        await self._runner.finish(session.timeout)
         await session.until(lambda: self._is_drained, self._late)
         self._host.detach()
         await session.until(lambda: not self._works.running, self._late)
@@ -202,7 +200,7 @@ class Worker:
         if self.owner.is_lost:
             return
         self._host.detach()
-        self._attendance.cut()
+        self._runner.cut()
         self._to_keeper.cut()
         for trip in list(self.round_trips):
             trip.lose()
@@ -265,7 +263,7 @@ class Worker:
             return
         deliveries: list[wire.Deliver | wire.DeliverClose] = []
         for message in messages:
-            if self._attendance.takes(message):
+            if self._runner.takes(message):
                 continue
             if isinstance(message, DELIVERIES):
                 deliveries.append(message)
@@ -276,7 +274,7 @@ class Worker:
                 self._to_keeper.send(wire.Alive())
             elif isinstance(message, wire.Refused):
                 # The keeper has logged it, and the client has its answer.
-                self._attendance.refuse(message.serial)
+                self._runner.refuse(message.serial)
             elif isinstance(message, wire.Drained):
                 self._is_drained = True
             else:
@@ -297,8 +295,8 @@ class Worker:
         )
 
 
-class Giver:
-    """The client's end of one handshake request; `hosts/asgi.py:SocketGiver`."""
+class SocketHandle:
+    """The client's end of one handshake request; `http/asgi.py:UpgradeHandle`."""
 
     def __init__(self, worker: Worker, peer: Peer, headers: Sequence[tuple[bytes, bytes]]) -> None:
         self._worker = worker
@@ -307,7 +305,7 @@ class Giver:
 
     async def give(self, upgrade: Upgrade, outbox: Outbox) -> None:
         self._worker.give(self._peer, upgrade, outbox, self._headers)
-        # To HTTP it looks as if the client had left (`worker/giver.py:Giver.give`).
+        # To HTTP it looks as if the client had left (`http/upgrade_handle.py:SocketHandle.give`).
         current_round_trip.get().leave()
 
 

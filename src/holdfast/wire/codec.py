@@ -9,29 +9,27 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from holdfast.core.ports import About
+from holdfast.core.ports import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["decode_about", "decode_plain", "encode_about", "encode_plain", "is_about"]
-
 _ABOUT = msgspec.msgpack.Decoder(tuple[str, str | None, list[str]])
 
 
-def encode_about(about: About) -> bytes:
+def encode_metadata(about: Metadata) -> bytes:
     # Sorted, so that equal details are equal bytes and the keeper can share them.
     return msgspec.msgpack.encode((about.url, about.subprotocol, sorted(about.channels)))
 
 
-def decode_about(encoded: bytes) -> About:
+def decode_metadata(encoded: bytes) -> Metadata:
     url, subprotocol, channels = _ABOUT.decode(encoded)
-    return About(url, subprotocol, frozenset(channels))
+    return Metadata(url, subprotocol, frozenset(channels))
 
 
 def is_about(encoded: bytes) -> bool:
-    """True if `decode_about` will not raise."""
+    """True if `decode_metadata` will not raise."""
     try:
         _ABOUT.decode(encoded)
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -10,7 +10,7 @@ from typing import Generic, TypeAlias, TypeVar
 import msgspec
 from msgspec import Struct
 
-from holdfast.core.errors import BrokenWire
+from holdfast.errors import BrokenWire
 
 __all__ = [
     "AddWorker",

@@ -23,8 +23,6 @@ from holdfast.wire.messages import (
 if TYPE_CHECKING:
     from holdfast.wire.messages import Action
 
-__all__ = ["WireHost", "WireOutbox"]
-
 
 class WireHost(Host, Protocol):
     """A host that shares its keeper with others."""

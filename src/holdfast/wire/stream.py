@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from holdfast.core.errors import BrokenWire
+from holdfast.errors import BrokenWire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-__all__ = ["MAX_BATCH", "BatchEncoder", "BatchReader"]
 
 T = TypeVar("T")
 

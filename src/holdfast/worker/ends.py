@@ -1,7 +1,7 @@
 """A worker's ends of what joins it to its supervisor and to the keeper.
 
 Shell. Private. In a process of its own they are sockets, inherited from the supervisor
-(`InheritedEnds`). Direct mode brings others (`direct/ends.py`).
+(`InheritedEnds`). Direct mode brings others (`inprocess/ends.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-from holdfast.links.control import ControlLink
+from holdfast.process.control import ControlLink
 from holdfast.wire import control
 from holdfast.worker.handover import HandoverLink
 from holdfast.worker.stream_link import StreamLink
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from holdfast.wire import messages as wire
     from holdfast.worker.handover import SocketTaker
     from holdfast.worker.stream_link import Link
-
-__all__ = ["Control", "Ends", "InheritedEnds"]
 
 
 class Control(Protocol):

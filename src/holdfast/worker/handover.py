@@ -11,10 +11,10 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-from holdfast.core.ports import About
+from holdfast.core.ports import Metadata
 from holdfast.framing.handshake import websocket_key
-from holdfast.hosts.asgi import HandoverUnavailable
-from holdfast.wire.codec import encode_about
+from holdfast.http.asgi import HandoverUnavailable
+from holdfast.wire.codec import encode_metadata
 from holdfast.wire.messages import Handover
 from holdfast.wire.outbox import WireOutbox
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from holdfast.core.request_events import Upgrade
     from holdfast.wire.messages import Action
     from holdfast.worker.stream_link import StreamLink
-
-__all__ = ["HandoverLink", "SocketTaker", "make_record"]
 
 SERIAL_BYTES = 8
 
@@ -130,13 +128,13 @@ def make_record(
     assert isinstance(outbox, WireOutbox)
     connection = upgrade.connection
     # Without channels: the ledger learns them from the actions, as it does later.
-    about = About(connection.url, upgrade.subprotocol, frozenset())
+    about = Metadata(connection.url, upgrade.subprotocol, frozenset())
     return Handover(
         serial=connection.serial,
         key=websocket_key(request_headers),
         subprotocol=upgrade.subprotocol,
         headers=upgrade.headers.raw,
-        about=encode_about(about),
+        about=encode_metadata(about),
         leftover=leftover,
         actions=outbox.seal(leaving),
         lost=lost,

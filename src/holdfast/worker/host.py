@@ -13,22 +13,20 @@ from holdfast.core.attachment import DEFAULT_LIMIT
 from holdfast.core.channels import channels
 from holdfast.core.identity import ConnectionIds
 from holdfast.core.ports import Found
-from holdfast.hosts.files import read_file
-from holdfast.hosts.forms import parse_multipart
+from holdfast.http.files import read_file
+from holdfast.http.forms import parse_multipart
 from holdfast.wire import messages as wire
-from holdfast.wire.codec import decode_about, decode_plain, encode_plain
+from holdfast.wire.codec import decode_metadata, decode_plain, encode_plain
 from holdfast.wire.outbox import WireOutbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Sequence
     from typing import Any
 
-    from holdfast.core.files import FileBody
-    from holdfast.core.forms import FormData
-    from holdfast.core.ports import About, Outbox
+    from holdfast.core.ports import Metadata, Outbox
+    from holdfast.web.files import FileBody
+    from holdfast.web.forms import FormData
     from holdfast.worker.stream_link import Link
-
-__all__ = ["WorkerHost"]
 
 log = logging.getLogger("holdfast.worker")
 
@@ -130,8 +128,8 @@ class WorkerHost:
     def poster(self, number: int) -> int:
         return self._first_number + number if number else 0
 
-    def about(self, encoded: bytes) -> About:
-        return decode_about(encoded)
+    def about(self, encoded: bytes) -> Metadata:
+        return decode_metadata(encoded)
 
     encode = staticmethod(encode_plain)
     decode = staticmethod(decode_plain)

@@ -19,10 +19,10 @@ from types import coroutine
 from typing import TYPE_CHECKING, NamedTuple, final
 
 from holdfast.core.dispatch import Failure, Suspended, begin
-from holdfast.core.errors import AttachmentError
 from holdfast.core.events import WebSocketCloseEvent, WebSocketMessageEvent
 from holdfast.core.outbox import current_outbox
-from holdfast.hosts.reporting import report_failure
+from holdfast.errors import AttachmentError
+from holdfast.http.reporting import report_failure
 from holdfast.wire.messages import Ack, Close, DeliverClose
 from holdfast.wire.outbox import WireOutbox
 from holdfast.worker.stream_link import Nowhere
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from contextvars import Context
     from typing import Any, TypeAlias
 
-    from holdfast.core.ports import About
+    from holdfast.core.ports import Metadata
     from holdfast.core.scope import ServiceWorker
     from holdfast.wire.messages import Action, Deliver
     from holdfast.worker.host import WorkerHost
@@ -42,9 +42,7 @@ if TYPE_CHECKING:
     Delivery: TypeAlias = Deliver | DeliverClose
     Event: TypeAlias = WebSocketMessageEvent | WebSocketCloseEvent
     # What a connection keeps from one event to the next: its details and its attachment.
-    Kept: TypeAlias = tuple[bytes | About, bytes]
-
-__all__ = ["Inbox"]
+    Kept: TypeAlias = tuple[bytes | Metadata, bytes]
 
 INTERNAL_ERROR = 1011
 
@@ -198,7 +196,7 @@ class Inbox:
         """Run one event as far as it goes without waiting; return what it asked for."""
         outbox = WireOutbox(self._host)
         current_outbox.set(outbox)
-        about: bytes | About = delivery.about
+        about: bytes | Metadata = delivery.about
         attachment = delivery.attachment
         if self._unseen:
             about, attachment = self._unseen_by(delivery) or (about, attachment)
@@ -296,7 +294,7 @@ class Inbox:
 
 
 def _close_event(
-    outbox: WireOutbox, delivery: DeliverClose, about: bytes | About, attachment: bytes
+    outbox: WireOutbox, delivery: DeliverClose, about: bytes | Metadata, attachment: bytes
 ) -> WebSocketCloseEvent:
     return WebSocketCloseEvent(
         outbox,
@@ -315,7 +313,7 @@ class Waiting(NamedTuple):
     """An event that did not end at once."""
 
     delivery: Delivery
-    about: bytes | About
+    about: bytes | Metadata
     event: Event
     outbox: WireOutbox
     outcome: Failure | Suspended | None

@@ -19,16 +19,14 @@ from holdfast.core.dispatch import dispatch
 from holdfast.core.events import ActivateEvent, InstallEvent, ShutdownEvent, StartupEvent
 from holdfast.core.outbox import current_outbox
 from holdfast.core.scope import ServiceWorker
-from holdfast.hosts.lifespan import LifespanFailed
-from holdfast.hosts.mounts import Mounts
+from holdfast.http.lifespan import LifespanFailed
+from holdfast.http.mounts import Mounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
     from holdfast.worker.host import WorkerHost
-
-__all__ = ["ApplicationError", "load", "run_event", "start", "start_mounts"]
 
 # What to look for in a module when nothing is said; Django's is the second.
 USUAL_NAMES = ("app", "application")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from holdfast.wire.control import Message
 
-__all__ = ["Monitor", "Thresholds"]
-
 INTERVAL = 1.0  # seconds
 PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes
 

@@ -18,25 +18,23 @@ from typing import TYPE_CHECKING
 from holdfast.config import WorkerSettings, from_json
 from holdfast.core.events import ShutdownEvent
 from holdfast.core.outbox import current_outbox
-from holdfast.hosts.asgi import HttpSide
-from holdfast.links.lifeline import die_with, keep_from_children
-from holdfast.links.log import log_to_stderr
+from holdfast.http.asgi import HttpSide
+from holdfast.http.limits import HttpCounts
+from holdfast.http.server import HttpServer
+from holdfast.process.lifeline import die_with, keep_from_children
+from holdfast.process.log import log_to_stderr
 from holdfast.wire import control
 from holdfast.worker.ends import InheritedEnds
 from holdfast.worker.host import WorkerHost
-from holdfast.worker.http import HttpServer
-from holdfast.worker.http_limits import HttpCounts
 from holdfast.worker.loader import ApplicationError, load, run_event, start, start_mounts
 from holdfast.worker.monitor import Monitor, Thresholds
 from holdfast.worker.websocket_side import WebSocketSide
 
 if TYPE_CHECKING:
     from holdfast.core.scope import ServiceWorker
-    from holdfast.hosts.mounts import Mounts
+    from holdfast.http.mounts import Mounts
     from holdfast.worker.ends import Ends
     from holdfast.worker.monitor import Work
-
-__all__ = ["WorkerProcess", "main"]
 
 log = logging.getLogger("holdfast.worker")
 
@@ -99,7 +97,7 @@ class WorkerProcess:
         # objects than its default threshold, all of them gone when the turn ends.
         gc.freeze()
         gc.set_threshold(10_000, 10, 10)
-        self._side.attendance.open(mounts)
+        self._side.runner.open(mounts)
         if not settings.spare:
             self._side.join(app, settings.generation)
         self._control.send(control.Ready())
@@ -118,7 +116,7 @@ class WorkerProcess:
             allow_origins=settings.allow_origins,
             on_limit=counts.count,
             mounts=mounts,
-            endpoints=self._side.attendance,
+            endpoints=self._side.runner,
         )
         server = HttpServer(
             side,
@@ -138,13 +136,13 @@ class WorkerProcess:
             self._start_monitor(server)
         await self._quiesce.wait()
         if not self._drain.is_set():
-            self._side.attendance.stop(settings.drain_timeout)
+            self._side.runner.stop(settings.drain_timeout)
         server.stop_accepting(lingers=self._drain.is_set())
         self._host.leave()
         self._control.send(control.Quiet())
         await server.finish()
         await self._drain.wait()
-        await self._side.attendance.finish(settings.drain_timeout)
+        await self._side.runner.finish(settings.drain_timeout)
         await self._side.drained()
         self._host.detach()
         await self._host.finish_works()
@@ -163,7 +161,7 @@ class WorkerProcess:
         def works() -> list[Work]:
             # The inbox may be another one by then: each keeper gets one.
             assert self._side.inbox is not None
-            return [self._side.inbox, self._side.attendance, server, self._host]
+            return [self._side.inbox, self._side.runner, server, self._host]
 
         Monitor(thresholds, works, self._loop, self._control.send).start()
 
@@ -182,7 +180,7 @@ class WorkerProcess:
             self._quiesce.set()
             self._drain.set()
             # At once: requests that are being answered need not hold up connections.
-            self._side.attendance.drain()
+            self._side.runner.drain()
 
     def _lose_keeper(self, why: str) -> None:
         """Go on; the supervisor starts another keeper."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from holdfast.core.errors import BrokenWire
+from holdfast.errors import BrokenWire
 from holdfast.wire.messages import Ack, Close, ToWorker
 from holdfast.wire.stream import BatchEncoder, BatchReader
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import msgspec
-
-__all__ = ["Link", "Nowhere", "StreamLink"]
 
 log = logging.getLogger("holdfast.worker")
 

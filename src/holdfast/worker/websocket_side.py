@@ -1,6 +1,6 @@
 """What a worker does for the keeper: it takes deliveries and publications, and answers questions.
 
-Shell. Private. The counterpart of `hosts/asgi.py:HttpSide`; whoever runs an application over a
+Shell. Private. The counterpart of `http/asgi.py:HttpSide`; whoever runs an application over a
 keeper has both.
 """
 
@@ -10,8 +10,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from holdfast.endpoints.runner import EndpointRunner
 from holdfast.wire import messages as wire
-from holdfast.worker.attendance import Attendance
 from holdfast.worker.inbox import Inbox
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from holdfast.core.scope import ServiceWorker
     from holdfast.worker.host import WorkerHost
     from holdfast.worker.stream_link import Link
-
-__all__ = ["WebSocketSide"]
 
 log = logging.getLogger("holdfast.worker")
 
@@ -55,7 +53,7 @@ class WebSocketSide:
         self._generation = 0
         self._welcomed = asyncio.Event()
         self._drained = asyncio.Event()
-        self.attendance = Attendance(host, link, loop, event_timeout=event_timeout)
+        self.runner = EndpointRunner(host, link, loop, event_timeout=event_timeout)
         """Runs the endpoints of mounted applications; to be opened before `join`."""
         self.inbox: Inbox | None = None
         """What runs deliveries, once they may come; another one after each loss of the keeper."""
@@ -85,12 +83,12 @@ class WebSocketSide:
     def receive(self, messages: list[wire.ToWorker]) -> None:
         """Take what the keeper says."""
         deliveries: list[wire.Deliver | wire.DeliverClose] = []
-        attendance = self.attendance
+        runner = self.runner
         for message in messages:
             if isinstance(message, DELIVERIES):
-                if not attendance.attended or not attendance.takes(message):
+                if not runner.attended or not runner.takes(message):
                     deliveries.append(message)
-            elif attendance.takes(message):
+            elif runner.takes(message):
                 pass
             elif isinstance(message, wire.Welcome):
                 self._receive_welcome(message)
@@ -109,7 +107,7 @@ class WebSocketSide:
     def lose_keeper(self) -> None:
         """Go on with what needs no connection."""
         self._host.keeper_lost()
-        self.attendance.lose_keeper()
+        self.runner.lose_keeper()
         if self.inbox is not None:
             self.inbox.cut()
         # With the keeper, all that this worker could have been drained of is gone.
@@ -124,7 +122,7 @@ class WebSocketSide:
     def _receive_refusal(self, refusal: wire.Refused) -> None:
         if refusal.why:
             log.error("the keeper refused connection %#x: %s", refusal.serial, refusal.why)
-        self.attendance.refuse(refusal.serial)
+        self.runner.refuse(refusal.serial)
 
     def _receive_welcome(self, welcome: wire.Welcome) -> None:
         if welcome.version != wire.VERSION:

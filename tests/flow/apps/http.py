@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from holdfast.core.forms import File
-from holdfast.core.http import Request, Response
-from holdfast.core.http_errors import Forbidden, HTTPError, ServiceUnavailable, Unauthorized
 from holdfast.core.scope import ServiceWorker
+from holdfast.web.forms import File
+from holdfast.web.http_errors import Forbidden, HTTPError, ServiceUnavailable, Unauthorized
+from holdfast.web.response import Response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from holdfast.core.events import ErrorEvent, WebSocketMessageEvent
     from holdfast.core.request_events import FetchEvent, WebSocketUpgradeEvent
+    from holdfast.web.request import Request
 
 app = ServiceWorker()
 

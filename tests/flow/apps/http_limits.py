@@ -8,15 +8,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.core.http import Response
-from holdfast.core.http_errors import ClientLeft
 from holdfast.core.scope import ServiceWorker
+from holdfast.web.http_errors import ClientLeft
+from holdfast.web.response import Response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from holdfast.core.http import Request
     from holdfast.core.request_events import FetchEvent, WebSocketUpgradeEvent
+    from holdfast.web.request import Request
 
 app = ServiceWorker()
 

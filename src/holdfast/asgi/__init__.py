@@ -1,0 +1,1 @@
+"""An application under an ASGI server: its sockets, handshakes and lifespan."""

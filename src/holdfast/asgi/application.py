@@ -1,0 +1,147 @@
+"""An application as an ASGI 3 application: `uvicorn chat:app`.
+
+Shell. Private; applications come here through `core/scope.py:ServiceWorker.asgi`. The lifespan runs
+install, activate and startup, and in the end shutdown. Servers that know no lifespan get there with
+the first request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from holdfast.asgi.handshake import Handshake, Warnings
+from holdfast.asgi.service import Service
+from holdfast.config import AsgiSettings, KeeperLimits
+from holdfast.framing.origin import OriginPolicy
+from holdfast.worker.loader import ApplicationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from holdfast.core.scope import ServiceWorker
+    from holdfast.http.exchange import Receive, Scope, Send
+
+# After a start that failed: requests until then fail for the same reason. Each with a start of its
+# own would make it worse for a database that has just come back.
+PAUSE = 1.0  # seconds
+
+
+def settings(
+    *, allow_origins: Iterable[str], max_message: int, max_outbound: int, **others: Any
+) -> AsgiSettings:
+    """Make settings of what `core/scope.py:ServiceWorker.asgi` was given.
+
+    Raises:
+        TypeError: something is of the wrong type.
+        ValueError: an origin is none, a size is not above 0, a time is below it.
+    """
+    if isinstance(allow_origins, str):
+        raise TypeError("allow_origins is a list of origins, not one str")
+    origins = tuple(allow_origins)
+    OriginPolicy(origins)
+    sizes = {"max_message": max_message, "max_outbound": max_outbound}
+    for name, value in {**sizes, **others}.items():
+        if name != "develop":
+            _check(name, value, least=1 if name.startswith("max_") else 0)
+    limits = KeeperLimits(max_message=max_message, max_outbound=max_outbound, max_memory=0)
+    return AsgiSettings(allow_origins=origins, keeper=limits, **others)
+
+
+def _check(name: str, value: object, *, least: int) -> None:
+    number = int if least else int | float
+    if not isinstance(value, number) or isinstance(value, bool):
+        kind = "an int" if least else "a number of seconds"
+        raise TypeError(f"{name} is {kind}, not {type(value).__name__}")
+    if not value >= least:
+        raise ValueError(f"{name} is at least {least}, not {value!r}")
+
+
+class Application:
+    """What an ASGI server calls.
+
+    Args:
+        app: serves in one event loop at a time; in another one it starts anew.
+    """
+
+    def __init__(self, app: ServiceWorker, settings: AsgiSettings) -> None:
+        self._app = app
+        self._settings = settings
+        self._warnings = Warnings()
+        # The one that serves, or will, or could not be started.
+        self._service: asyncio.Task[Service] | None = None
+        self._again_at = 0.0  # by the loop's clock, if it could not
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            service = await self._serving()
+            await service.http(scope, receive, send)
+        elif kind == "websocket":
+            service = await self._serving()
+            handshake = Handshake(service, scope, receive, send, self._warnings)
+            await handshake.run()
+        elif kind == "lifespan":
+            await self._live(receive, send)
+        else:
+            raise ValueError(f"holdfast serves http and websocket, not {kind!r}")
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Start when the server does, and stop when it stops."""
+        await receive()
+        try:
+            service = await self._serving(by_lifespan=True)
+        except ApplicationError as error:
+            message = f"{error.summary}\n{error.traceback}".rstrip()
+            await send({"type": "lifespan.startup.failed", "message": message})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._service = None
+        try:
+            await service.stop()
+        except ApplicationError as error:
+            message = f"{error.summary}\n{error.traceback}".rstrip()
+            await send({"type": "lifespan.shutdown.failed", "message": message})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serving(self, *, by_lifespan: bool = False) -> Service:
+        """Return what serves in this loop, and start it if nothing does.
+
+        Raises:
+            ApplicationError: it could not be started.
+        """
+        starting, loop = self._service, asyncio.get_running_loop()
+        if starting is None or starting.get_loop() is not loop or self._has_failed(starting):
+            starting = self._service = loop.create_task(self._start())
+        if not starting.done():
+            # Whoever waits may be cancelled, and others wait too.
+            await asyncio.wait([starting])
+        error = starting.exception()
+        if not isinstance(error, ApplicationError):
+            return starting.result()
+        if not by_lifespan:
+            # Else the server shows it.
+            self._warnings.say(f"{error.summary}\n{error.traceback}".rstrip(), logging.ERROR)
+        # Not the same one again: it would keep the frames of each request that it was raised to.
+        again = ApplicationError(error.summary)
+        again.traceback = error.traceback
+        raise again
+
+    def _has_failed(self, starting: asyncio.Task[Service]) -> bool:
+        """Tell whether it failed so long ago that it is worth another try."""
+        if not starting.done() or starting.get_loop().time() < self._again_at:
+            return False
+        return isinstance(starting.exception(), ApplicationError)
+
+    async def _start(self) -> Service:
+        loop = asyncio.get_running_loop()
+        service = Service(self._app, self._settings, loop)
+        try:
+            await service.start()
+        finally:
+            self._again_at = loop.time() + PAUSE
+        return service

@@ -1,0 +1,1 @@
+"""WebSocket endpoints of mounted ASGI applications, over sockets that the keeper holds."""

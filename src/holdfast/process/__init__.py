@@ -1,0 +1,1 @@
+"""What supervisor, keeper and workers have in common as processes."""

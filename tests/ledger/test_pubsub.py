@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from holdfast.core.ports import Metadata
+from holdfast.ledger import commands as do
+from holdfast.ledger.connection import Connection, State
+from holdfast.ledger.pubsub import MAX_WAITING, PubSub
+from holdfast.wire.codec import decode_metadata, encode_metadata
+from holdfast.wire.messages import PublishJson, PublishText
+
+if TYPE_CHECKING:
+    from holdfast.wire.messages import Publish
+
+
+def connection(serial: int) -> Connection:
+    return Connection(serial, encode_metadata(Metadata("http://a/", None, frozenset())), None)
+
+
+def text(data: str, channel: str = "room", *, exclude: int = 0) -> Publish:
+    return PublishText(channel, data, 0, exclude)
+
+
+# Connections.
+
+
+def test_a_publication_goes_to_all_that_are_subscribed_and_open() -> None:
+    pubsub = PubSub()
+    one, other, closing = connection(1), connection(2), connection(3)
+    for each in (one, other, closing):
+        pubsub.subscribe(each, "room")
+    closing.state = State.CLOSING
+    assert pubsub.publish(text("a")) == [do.WriteMany([one, other], "a")]
+    assert pubsub.publish(text("a", exclude=1)) == [do.WriteMany([other], "a")]
+    assert list(pubsub.members("room")) == [one, other, closing]
+
+
+def test_nobody_hears_what_nobody_is_subscribed_to() -> None:
+    pubsub = PubSub()
+    one = connection(1)
+    pubsub.subscribe(one, "room")
+    pubsub.unsubscribe(one, "room")
+    pubsub.subscribe(one, "another room")
+    pubsub.drop(one)
+    assert pubsub.publish(text("a")) == []
+    assert pubsub.publish(text("a", "another room")) == []
+
+
+def test_a_connection_carries_the_names_of_its_channels() -> None:
+    pubsub = PubSub()
+    one = connection(1)
+    pubsub.subscribe(one, "a")
+    pubsub.subscribe(one, "b")
+    pubsub.unsubscribe(one, "a")
+    assert decode_metadata(one.about).channels == {"b"}
+
+
+# Workers.
+
+
+def test_workers_that_listen_get_the_publication_itself() -> None:
+    pubsub = PubSub()
+    assert pubsub.listen(2, "room") == []
+    assert pubsub.listen(1, "room") == []
+    action = PublishJson("room", "{}", 7, 0)
+    assert pubsub.publish(action) == [do.PublishTo([2, 1], action)]
+    pubsub.unlisten(2, "room")
+    assert pubsub.publish(action) == [do.PublishTo([1], action)]
+
+
+def test_what_the_last_listener_misses_waits_for_the_next() -> None:
+    # Until it has started.
+    pubsub = PubSub()
+    pubsub.listen(1, "room")
+    pubsub.unlisten_all(1)
+    assert pubsub.publish(text("a")) == []
+    assert pubsub.has_waiting
+    assert pubsub.publish(text("b")) == []
+    assert pubsub.publish(text("c", "another room")) == []
+    assert pubsub.listen(2, "room") == [
+        do.PublishTo([2], text("a")),
+        do.PublishTo([2], text("b")),
+    ]
+    assert not pubsub.has_waiting
+    assert pubsub.publish(text("d")) == [do.PublishTo([2], text("d"))]
+
+
+def test_while_another_listens_nothing_waits() -> None:
+    pubsub = PubSub()
+    pubsub.listen(1, "room")
+    pubsub.listen(2, "room")
+    pubsub.unlisten_all(1)
+    assert pubsub.publish(text("a")) == [do.PublishTo([2], text("a"))]
+    assert not pubsub.has_waiting
+
+
+def test_a_listener_that_leaves_the_channel_misses_nothing() -> None:
+    # It has closed its channel object; nobody is to be woken for it.
+    pubsub = PubSub()
+    pubsub.listen(1, "room")
+    pubsub.unlisten(1, "room")
+    pubsub.publish(text("a"))
+    assert not pubsub.has_waiting
+
+
+def test_what_a_worker_says_late_takes_the_channel_from_nobody_else() -> None:
+    # One that leaves closes its channel objects after the next one has made
+    # its own.
+    pubsub = PubSub()
+    pubsub.listen(1, "room")
+    pubsub.unlisten_all(1)
+    pubsub.listen(2, "room")
+    pubsub.unlisten(1, "room")
+    assert pubsub.publish(text("a")) == [do.PublishTo([2], text("a"))]
+
+
+def test_what_no_worker_listens_to_any_more_is_forgotten_when_one_is_ready() -> None:
+    pubsub = PubSub()
+    pubsub.listen(1, "room")
+    pubsub.unlisten_all(1)
+    pubsub.publish(text("a"))
+    pubsub.settle()
+    assert not pubsub.has_waiting
+    pubsub.publish(text("b"))
+    assert not pubsub.has_waiting
+    assert pubsub.listen(2, "room") == []
+
+
+def test_only_so_many_wait() -> None:
+    pubsub = PubSub()
+    pubsub.listen(1, "room")
+    pubsub.unlisten_all(1)
+    for number in range(MAX_WAITING + 1):
+        pubsub.publish(text(str(number)))
+    waiting = pubsub.listen(2, "room")
+    assert len(waiting) == MAX_WAITING
+    assert waiting[-1] == do.PublishTo([2], text(str(MAX_WAITING - 1)))
+
+
+# Whatever happens: a worker hears everything from when it listens, in order, and once.
+
+
+class ExchangeMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pubsub = PubSub()
+        self.heard: dict[int, list[str]] = {}
+        self.expected: dict[int, list[str]] = {}
+        self.missed: list[str] | None = None  # since the last listener has gone
+        self.published = 0
+
+    @rule(worker=st.integers(1, 3))
+    def listen(self, worker: int) -> None:
+        if worker not in self.expected:
+            self.expected[worker], self.missed = self.missed or [], None
+            self.heard[worker] = []
+        self.run(self.pubsub.listen(worker, "room"))
+
+    @rule(worker=st.integers(1, 3))
+    def unlisten(self, worker: int) -> None:
+        self.expected.pop(worker, None)
+        self.pubsub.unlisten(worker, "room")
+
+    @rule(worker=st.integers(1, 3))
+    def unlisten_all(self, worker: int) -> None:
+        self.pubsub.unlisten_all(worker)
+        if self.expected.pop(worker, None) is not None and not self.expected:
+            self.missed = []
+
+    @rule()
+    def settle(self) -> None:
+        self.pubsub.settle()
+        self.missed = None
+
+    @rule()
+    def publish(self) -> None:
+        self.published += 1
+        for expected in self.expected.values():
+            expected.append(str(self.published))
+        if self.missed is not None and not self.expected:
+            self.missed.append(str(self.published))
+        self.run(self.pubsub.publish(text(str(self.published))))
+
+    def run(self, commands: list[do.Command]) -> None:
+        for command in commands:
+            assert isinstance(command, do.PublishTo)
+            for worker in command.workers:
+                self.heard[worker].append(str(command.publication.data))
+
+    @invariant()
+    def who_listens_has_heard_everything(self) -> None:
+        for worker, expected in self.expected.items():
+            assert self.heard[worker] == expected
+        assert self.pubsub.has_waiting == bool(self.missed)
+
+
+TestExchangeAgainstItsModel = ExchangeMachine.TestCase
