@@ -26,7 +26,7 @@ from holdfast.errors import BrokenWire
 from holdfast.ledger import commands as do
 from holdfast.ledger.connection import State
 from holdfast.ledger.ledger import Ledger
-from holdfast.ledger.worker import WorkerState
+from holdfast.ledger.worker_pool import WorkerState
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import encode_metadata
 from holdfast.wire.stream import BatchEncoder, BatchReader
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdfast.ledger.connection import Connection
-    from holdfast.ledger.worker import Worker
+    from holdfast.ledger.worker_pool import Worker
 
 __all__ = ["fuzz"]
 

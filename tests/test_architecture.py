@@ -1,7 +1,7 @@
-"""The rooms of the house, and which doors exist between them.
+"""The packages, and which of them may import which.
 
 The checks are functions over (path, source) pairs, so that they can be tried on planted violations
-too: a check that catches nothing looks just like a house in order. `scripts/coverage` takes its
+too: a check that catches nothing looks as if all was well. `scripts/coverage` takes its
 list of pure files from here.
 """
 
@@ -20,87 +20,82 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 TESTS = Path(__file__).parent
-# Found by place and not by import: the doors can be checked while the package does not even import.
+# Found by place and not by import: imports can be checked while the package does not even import.
 ROOT = TESTS.parent / "src" / "holdfast"
 
-# A room may import itself and the rooms listed here. Nothing else.
-DOORS: dict[str, set[str]] = {
-    "core": set(),
+# A package may import itself and the packages listed here. Nothing else.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
     "config": set(),
-    "wire": {"core"},
+    "web": {"errors"},
+    "core": {"errors", "web"},
     "framing": set(),
-    "broadcast": {"core"},
-    # What the three kinds of process have in common as processes.
-    "links": {"core", "wire"},
-    "keeper": {"core", "config", "wire", "broadcast", "framing", "links"},
+    # core: what a connection's metadata is.
+    "wire": {"core", "errors"},
+    "ledger": {"config", "errors", "wire"},
+    # wire: what supervisor, keeper and workers say on their control links.
+    "process": {"errors", "wire"},
+    "keeper": {"config", "errors", "framing", "ledger", "process", "wire"},
     # framing: is this request a handshake, and what is its key.
-    "worker": {"core", "config", "wire", "hosts", "framing", "links"},
-    # wire: what the supervisor says to its children on their control links.
-    "supervisor": {"config", "wire", "links"},
-    "hosts": {"core", "config", "broadcast", "framing", "wire"},
-    # Joins the parts of a keeper and of a worker in one process. supervisor: its control socket,
-    # since `holdfast status` and `stop` are answered here as well.
-    "direct": {"core", "config", "wire", "framing", "keeper", "hosts", "worker", "supervisor"},
-    # The test kit joins the same parts as the processes do, in memory. framing: the 101.
-    "testing": {"core", "config", "wire", "broadcast", "framing", "keeper", "hosts", "worker"},
-    # wire: `holdfast reload` and its like talk to a running supervisor.
-    # framing: what is a pattern of origins. links: how a log is written.
-    "cli": {"config", "direct", "framing", "links", "supervisor", "wire"},
+    "http": {"config", "core", "errors", "framing", "web", "worker"},
+    "endpoints": {"core", "errors", "framing", "http", "web", "wire", "worker"},
+    "worker": {
+        "config", "core", "endpoints", "errors", "framing", "http", "process", "web", "wire",
+    },
+    # Keeper and worker joined in one process: used by the three below.
+    "inprocess": {"core", "errors", "http", "keeper", "ledger", "wire", "worker"},
+    # supervisor: its control socket, since `holdfast status` and `stop` are answered here as well.
+    "direct": {"config", "inprocess", "keeper", "ledger", "supervisor", "wire", "worker"},
+    "asgi": {
+        "config", "core", "errors", "framing", "http", "inprocess", "keeper", "ledger", "web",
+        "wire", "worker",
+    },
+    "app": {"asgi", "core"},
+    "testing": {
+        "app", "config", "core", "endpoints", "errors", "framing", "http", "inprocess", "keeper",
+        "ledger", "web", "wire", "worker",
+    },
+    "supervisor": {"config", "errors", "process", "wire"},
+    # framing: what is a pattern of origins. process: how a log is written.
+    "cli": {"config", "direct", "framing", "process", "supervisor", "wire"},
     "__main__": {"cli"},
-    "__init__": {"core"},
-}
+    "__init__": {"app", "core", "errors", "web"},
+}  # fmt: skip
 
-# Imports within a function that lead where there is no door, with the reason.
-LATE_DOORS = {
-    # An application is what `uvicorn chat:app` is given: it must be callable, and nobody but itself
-    # could bring what runs it there. Nothing is loaded before a server calls it.
-    "core/scope.py": {"holdfast.asgi.application"},
-}
-
-# Pure code runs without a loop, a clock or a socket: whole rooms, and single files elsewhere.
-PURE_ROOMS = {"core", "config", "wire", "framing"}
+# Pure code runs without a loop, a clock or a socket: whole packages, and single files elsewhere.
+PURE_PACKAGES = {"errors", "config", "web", "core", "wire", "framing", "ledger"}
 PURE_FILES = {
-    "ledger/subscriptions.py",
+    "endpoints/protocol.py",
+    "endpoints/record.py",
+    "http/forwarded.py",
+    "http/head.py",
+    "http/limits.py",
     "http/paths.py",
     "keeper/admission.py",
-    "ledger/commands.py",
-    "ledger/connection.py",
-    "ledger/counts.py",
-    "ledger/dispatcher.py",
-    "ledger/endpoint.py",
-    "ledger/pubsub.py",
-    "keeper/read_scheduler.py",
     "keeper/keepalive.py",
-    "ledger/ledger.py",
-    "ledger/mailbox.py",
     "keeper/rates.py",
-    "ledger/worker_pool.py",
-    "ledger/worker.py",
+    "keeper/read_scheduler.py",
     "process/log.py",
     "supervisor/back_off.py",
     "supervisor/commands.py",
     "supervisor/plan.py",
     "supervisor/policy.py",
     "supervisor/status.py",
-    "endpoints/protocol.py",
-    "endpoints/record.py",
-    "http/forwarded.py",
-    "http/limits.py",
-    "http/head.py",
 }
 IO_MODULES = {
     "asyncio", "multiprocessing", "os", "selectors", "signal", "socket", "ssl", "subprocess",
     "threading", "time",
 }  # fmt: skip
 
-# What pure code may use beside the standard library, and why. `core` has no entry on purpose: it
-# runs wherever Python does, in a Durable Object too.
+# What pure code may use beside the standard library, and why. `core` and `web` have no entry:
+# they run wherever Python does, in a Durable Object too.
 THIRD_PARTY = {
     # Unmasking in pure Python is about 100 times slower on large payloads. Only that function: the
     # rest of websockets brings its own idea of a connection.
     "framing": ("websockets.*.apply_mask",),
     # On the hot path, a Struct costs about 0.4 µs to make where a frozen dataclass costs 2.7.
     "wire": ("msgspec", "msgspec.*"),
+    "ledger": ("msgspec", "msgspec.*"),
     "keeper": ("msgspec", "msgspec.*"),
 }
 
@@ -113,7 +108,7 @@ EVENT_LOOP = {"asyncio", "socket", "ssl"}
 SourceFile = tuple[str, str]  # path below src/holdfast, source
 
 
-# -- the house as it stands
+# -- the package as it stands
 
 
 def package_files() -> list[SourceFile]:
@@ -122,12 +117,12 @@ def package_files() -> list[SourceFile]:
     ]
 
 
-def room_of(path: str) -> str:
+def package_of(path: str) -> str:
     return path.split("/")[0].removesuffix(".py")
 
 
 def is_pure(path: str) -> bool:
-    return room_of(path) in PURE_ROOMS or path in PURE_FILES
+    return package_of(path) in PURE_PACKAGES or path in PURE_FILES
 
 
 def pure_files() -> list[str]:
@@ -155,53 +150,28 @@ def imports(files: Iterable[SourceFile]) -> Iterator[tuple[str, str]]:
                     yield path, alias.name
             elif isinstance(node, ast.ImportFrom):
                 for alias in node.names:
-                    # One leading dot or more: a relative import, which no door lets through.
+                    # One leading dot or more: a relative import, which is never allowed.
                     yield path, "." * node.level + f"{node.module or ''}.{alias.name}"
 
 
-def closed_doors(files: Iterable[SourceFile]) -> list[str]:
+def forbidden_imports(files: Iterable[SourceFile]) -> list[str]:
     return [
         f"{path} imports {name}"
         for path, name in imports(files)
-        if not goes_through_a_door(room_of(path), name)
+        if not is_allowed(package_of(path), name)
     ]
 
 
-def without_late_imports(files: Iterable[SourceFile]) -> list[SourceFile]:
-    """Return the files without the imports that LATE_DOORS allows."""
-    return [
-        (path, ast.unparse(_Early(LATE_DOORS[path]).visit(ast.parse(source))))
-        if path in LATE_DOORS
-        else (path, source)
-        for path, source in files
-    ]
-
-
-class _Early(ast.NodeTransformer):
-    """Drops imports from `modules` inside of functions."""
-
-    def __init__(self, modules: set[str]) -> None:
-        self._modules = modules
-
-    def visit_FunctionDef(self, function: ast.FunctionDef) -> ast.FunctionDef:
-        function.body = [
-            step
-            for step in function.body
-            if not (isinstance(step, ast.ImportFrom) and step.module in self._modules)
-        ] or [ast.Pass()]
-        return function
-
-
-def goes_through_a_door(room: str, name: str) -> bool:
+def is_allowed(package: str, name: str) -> bool:
     if name.startswith("."):
-        return False  # absolute imports only: a door has to be readable
+        return False  # absolute imports only: they can be read without counting dots
     top, _, rest = name.partition(".")
     if top != "holdfast":
         return True
     # Empty for `import holdfast`, a public name for `from holdfast import Response`: the façade is
-    # for users, and nothing inside the house may go through it.
+    # for users, and nothing inside the package may go through it.
     target = rest.partition(".")[0]
-    return target in DOORS and (target == room or target in DOORS.get(room, set()))
+    return target in ALLOWED and (target == package or target in ALLOWED.get(package, set()))
 
 
 def impure_imports(files: Iterable[SourceFile]) -> list[str]:
@@ -210,29 +180,30 @@ def impure_imports(files: Iterable[SourceFile]) -> list[str]:
     return [
         f"{path} imports {name}"
         for path, name in imports(pure)
-        if not is_pure_import(room_of(path), name)
+        if not is_pure_import(package_of(path), name)
     ]
 
 
-def is_pure_import(room: str, name: str) -> bool:
+def is_pure_import(package: str, name: str) -> bool:
     top = name.split(".")[0]
     if top in IO_MODULES:
         return False
     if top == "holdfast" or top in sys.stdlib_module_names:
         return True
-    return any(fnmatchcase(name, pattern) for pattern in THIRD_PARTY.get(room, ()))
+    return any(fnmatchcase(name, pattern) for pattern in THIRD_PARTY.get(package, ()))
 
 
 def application_code_in_keeper(files: Iterable[SourceFile]) -> list[str]:
     return [
         f"{path} imports {name}"
         for path, name in imports(files)
-        if room_of(path) in {"keeper", "wire"} and ".".join(name.split(".")[1:3]) in NOT_FOR_KEEPER
+        if package_of(path) in {"keeper", "ledger", "wire"}
+        and ".".join(name.split(".")[1:3]) in NOT_FOR_KEEPER
     ]
 
 
-def unlisted_rooms(files: Iterable[SourceFile]) -> list[str]:
-    return sorted({room_of(path) for path, _ in files} - DOORS.keys())
+def unlisted_packages(files: Iterable[SourceFile]) -> list[str]:
+    return sorted({package_of(path) for path, _ in files} - ALLOWED.keys())
 
 
 def loaded_event_loop(source_root: Path, paths: Iterable[str]) -> set[str]:
@@ -257,7 +228,7 @@ print(*({EVENT_LOOP!r} & sys.modules.keys()))
     return set(done.stdout.split())
 
 
-# -- the house is in order
+# -- all is well
 
 
 def assert_none(violations: list[str]) -> None:
@@ -265,12 +236,12 @@ def assert_none(violations: list[str]) -> None:
     assert not violations, "\n" + "\n".join(violations)
 
 
-def test_rooms_only_use_their_doors() -> None:
-    assert_none(closed_doors(without_late_imports(package_files())))
+def test_packages_import_only_what_is_allowed() -> None:
+    assert_none(forbidden_imports(package_files()))
 
 
-def test_every_room_is_listed() -> None:
-    assert_none(unlisted_rooms(package_files()))
+def test_every_package_is_listed() -> None:
+    assert_none(unlisted_packages(package_files()))
 
 
 def test_pure_files_import_no_io_and_nothing_third_party() -> None:
@@ -304,29 +275,19 @@ def test_every_pure_file_has_its_own_test_file() -> None:
         ("keeper/process.py", "import holdfast.worker"),
         ("keeper/process.py", "from holdfast import worker"),
         ("supervisor/process.py", "from holdfast.keeper.process import main"),
-        ("hosts/direct.py", "from holdfast.worker.loader import load"),
-        ("hosts/direct.py", "def late():\n    from holdfast.worker.loader import load"),
+        ("core/scope.py", "def asgi():\n    from holdfast.asgi.application import Application"),
+        ("direct.py", "from holdfast.http.asgi import HttpSide"),
+        ("direct.py", "def late():\n    from holdfast.http.asgi import HttpSide"),
         ("worker/inbox.py", "import holdfast"),
         ("worker/inbox.py", "from holdfast import Response"),
         ("worker/inbox.py", "from . import loader"),
         ("worker/inbox.py", "from ..keeper.ledger import Ledger"),
-        ("newroom/thing.py", "from holdfast.errors import HoldfastError"),
-        ("__init__.py", "from holdfast.http.asgi import Application"),
+        ("newpackage/thing.py", "from holdfast.errors import HoldfastError"),
+        ("__init__.py", "from holdfast.asgi.application import Application"),
     ],
 )
-def test_a_closed_door_is_noticed(path: str, source: str) -> None:
-    assert closed_doors([(path, source)]) != []
-
-
-def test_a_late_door_is_open_within_a_function_and_to_one_place() -> None:
-    late = "def asgi():\n    from holdfast.asgi.application import Application"
-    assert closed_doors(without_late_imports([("core/scope.py", late)])) == []
-    for path, source in (
-        ("core/scope.py", "from holdfast.asgi.application import Application"),
-        ("core/scope.py", late.replace("direct.asgi", "direct.process")),
-        ("core/events.py", late),
-    ):
-        assert closed_doors(without_late_imports([(path, source)])) != []
+def test_a_forbidden_import_is_noticed(path: str, source: str) -> None:
+    assert forbidden_imports([(path, source)]) != []
 
 
 @pytest.mark.parametrize(
@@ -337,7 +298,7 @@ def test_a_late_door_is_open_within_a_function_and_to_one_place() -> None:
         ("core/events.py", "import msgspec"),
         ("core/events.py", "import os.path"),
         ("config.py", "from pathlib import Path\nimport click"),
-        ("ledger/subscriptions.py", "import msgspec"),
+        ("web/url.py", "import msgspec"),
         ("framing/decoder.py", "from websockets.frames import Frame"),
         ("framing/decoder.py", "import websockets"),
         ("wire/stream.py", "import socket"),
@@ -362,8 +323,8 @@ def test_application_code_in_the_keeper_is_noticed(path: str, source: str) -> No
     assert application_code_in_keeper([(path, source)]) != []
 
 
-def test_a_room_without_an_entry_is_noticed() -> None:
-    assert unlisted_rooms([("adapters/asgi.py", ""), ("core/events.py", "")]) == ["adapters"]
+def test_an_unlisted_package_is_noticed() -> None:
+    assert unlisted_packages([("adapters/asgi.py", ""), ("core/events.py", "")]) == ["adapters"]
 
 
 @pytest.mark.parametrize(
@@ -394,7 +355,9 @@ def test_what_is_allowed_is_not_called_a_violation(tmp_path: Path) -> None:
         "keeper/sockets.py": "import asyncio, socket, websockets, uvloop",
     }
     files = list(allowed.items())
-    assert closed_doors(files) + impure_imports(files) + application_code_in_keeper(files) == []
+    assert (
+        forbidden_imports(files) + impure_imports(files) + application_code_in_keeper(files) == []
+    )
     plant(tmp_path, allowed)
     assert loaded_event_loop(tmp_path, [path for path in allowed if is_pure(path)]) == set()
 

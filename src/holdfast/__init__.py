@@ -31,23 +31,21 @@ HTTPError and its kinds), and how to reach others (BroadcastChannel, Clients). T
 
 from __future__ import annotations
 
-from holdfast.core.channel import BroadcastChannel
+from holdfast.app import ServiceWorker
+from holdfast.core.channel import BroadcastChannel, GapEvent, MessageEvent
 from holdfast.core.clients import Clients
 from holdfast.core.connection import Connection
 from holdfast.core.events import (
     ActivateEvent,
     ErrorEvent,
     ExtendableEvent,
-    GapEvent,
     InstallEvent,
-    MessageEvent,
     ShutdownEvent,
     StartupEvent,
     WebSocketCloseEvent,
     WebSocketMessageEvent,
 )
 from holdfast.core.request_events import FetchEvent, WebSocketUpgradeEvent
-from holdfast.core.scope import ServiceWorker
 from holdfast.errors import (
     AlreadyDecided,
     AttachmentError,

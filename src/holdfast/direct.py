@@ -17,14 +17,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from holdfast.config import worker_settings
-from holdfast.core.identity import KEY_BYTES, NODE_BYTES
 from holdfast.inprocess.ends import DirectEnds
 from holdfast.keeper.process import allow_descriptors
-from holdfast.keeper.sockets import TICK
 from holdfast.keeper.switchboard import Switchboard
+from holdfast.ledger.ledger import TICK
 from holdfast.supervisor.control_socket import ControlSocket
 from holdfast.supervisor.status import count_http, describe
 from holdfast.wire import control
+from holdfast.wire.identity import KEY_BYTES, NODE_BYTES
 from holdfast.worker.process import WorkerProcess
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from types import coroutine
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from holdfast.core.dispatch import Listener
 from holdfast.core.events import WebSocketCloseEvent, WebSocketMessageEvent
-from holdfast.core.listeners import Listener
 from holdfast.core.ports import Found, Metadata
 from holdfast.core.request_events import FetchEvent, WebSocketUpgradeEvent
 from holdfast.http.forms import parse_multipart
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     )
     from typing import Any
 
+    from holdfast.core.dispatch import OnError
     from holdfast.core.events import ExtendableEvent
-    from holdfast.core.listeners import OnError
     from holdfast.core.ports import Outbox
     from holdfast.web.files import FileBody
     from holdfast.web.forms import FormData

@@ -14,7 +14,7 @@ from holdfast.core.answer import (
     settle,
 )
 from holdfast.core.dispatch import Failure
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.errors import (
     AlreadyDecided,
     NotAnUpgradeRequest,
@@ -37,7 +37,7 @@ from tests.core.fakes import FakeHost, FakeOutbox, listener, run, suspend
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from holdfast.core.listeners import Listener
+    from holdfast.core.dispatch import Listener
     from holdfast.core.request_events import FetchEvent
 
 T = TypeVar("T")

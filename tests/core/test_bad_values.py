@@ -26,8 +26,7 @@ from holdfast import (
     ServiceWorker,
     WebSocketUpgradeEvent,
 )
-from holdfast.core.outbox import current_outbox
-from holdfast.core.ports import Found, Metadata
+from holdfast.core.ports import Found, Metadata, current_outbox
 from holdfast.wire.codec import encode_metadata, encode_plain
 from tests.core.fakes import FakeHost, Late, handshake, message_event, outbox_of, run
 

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 
 from holdfast.core.channel import BroadcastChannel
 from holdfast.core.channels import channels
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.errors import ChannelClosed, MessagesLost, NotInsideHoldfast
 from tests.core.fakes import FakeHost, FakeOutbox, message_event, outbox_of, run, suspend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from holdfast.core.events import ExtendableEvent, GapEvent, MessageEvent
+    from holdfast.core.channel import GapEvent, MessageEvent
+    from holdfast.core.events import ExtendableEvent
 
 
 class Room(StrEnum):

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from holdfast.core.clients import MOST, PAGE, Clients, FoundConnection
-from holdfast.core.outbox import current_outbox
-from holdfast.core.ports import Found, Metadata
+from holdfast.core.ports import Found, Metadata, current_outbox
 from holdfast.errors import AttachmentError, NotInsideHoldfast
 from holdfast.wire.codec import encode_metadata, encode_plain
 from tests.core.fakes import FakeHost, FakeOutbox, run

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from holdfast.core.channel import BroadcastChannel
+from holdfast.core.channel import BroadcastChannel, GapEvent, MessageEvent
 from holdfast.core.events import (
     ActivateEvent,
     ErrorEvent,
     ExtendableEvent,
-    GapEvent,
     InstallEvent,
-    MessageEvent,
     ShutdownEvent,
     StartupEvent,
     WebSocketCloseEvent,

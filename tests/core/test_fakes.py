@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.core.listeners import Listener
+from holdfast.core.dispatch import Listener
 from holdfast.core.ports import Metadata
 from holdfast.wire.codec import encode_metadata
 from tests.core.fakes import (

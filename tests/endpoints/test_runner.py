@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from holdfast.app import ServiceWorker
 from holdfast.core.channel import BroadcastChannel
 from holdfast.core.ports import Metadata
-from holdfast.core.scope import ServiceWorker
 from holdfast.endpoints import runner as runner_file
 from holdfast.endpoints import task as endpoint_task_file
 from holdfast.endpoints.record import Endpoint

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from holdfast.core.outbox import current_outbox
-from holdfast.core.scope import ServiceWorker
+from holdfast.app import ServiceWorker
+from holdfast.core.ports import current_outbox
 from holdfast.errors import AttachmentError
 from holdfast.http.asgi import EXTENSION, HandoverUnavailable, HttpSide
 from holdfast.http.files import CHUNK

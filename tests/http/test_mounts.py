@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from holdfast.core.scope import ServiceWorker
+from holdfast.app import ServiceWorker
 from holdfast.http.asgi import HttpSide
 from holdfast.http.lifespan import LifespanFailed
 from holdfast.http.mounts import Mounts

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from holdfast.core.scope import ServiceWorker
+from holdfast.app import ServiceWorker
 from holdfast.http.reporting import report_failure
 from holdfast.web.http_errors import HTTPError, NotFound
 from tests.core.fakes import FakeHost, close_event, fetch_event, message_event, upgrade_event

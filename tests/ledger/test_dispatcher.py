@@ -16,13 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from holdfast.config import KeeperLimits
 from holdfast.core.ports import Metadata
 from holdfast.ledger import commands as do
-from holdfast.ledger.connection import Connection
+from holdfast.ledger.connection import Connection, Endpoint
 from holdfast.ledger.dispatcher import CALM, Dispatcher
-from holdfast.ledger.endpoint import Endpoint
 from holdfast.ledger.ledger import Ledger
 from holdfast.ledger.mailbox import Closed
-from holdfast.ledger.worker import Worker, WorkerState
-from holdfast.ledger.worker_pool import SLACK
+from holdfast.ledger.worker_pool import SLACK, Worker, WorkerState
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import encode_metadata
 

@@ -31,7 +31,9 @@ from holdfast.wire.codec import decode_metadata, encode_metadata
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from holdfast.ledger.worker import Worker
+    from holdfast.ledger.worker_pool import Worker
+
+from holdfast.ledger.ledger import Counts
 
 Delivery = wire.Delivery
 
@@ -2183,3 +2185,13 @@ def content_of(delivery: Delivery) -> str | bytes | Closed:
 
 # A failure takes hypothesis up to five minutes to shrink to something that can be read.
 TestLedgerAgainstItsModel = pytest.mark.timeout(400)(LedgerMachine.TestCase)
+
+
+def test_nothing_has_happened_at_first() -> None:
+    counts = Counts()
+    assert {name: getattr(counts, name) for name in Counts.__slots__} == {
+        "accepted": 0,
+        "pauses": 0,
+        "quarantined": 0,
+        "redeliveries": 0,
+    }

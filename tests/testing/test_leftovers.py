@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from holdfast import FetchEvent, Response, ServiceWorker, WebSocketMessageEvent
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.testing import ApplicationError, TestClient
 from holdfast.testing.tasks import current_owner
 from tests.testing.runner import accepting, echo_app, left_behind

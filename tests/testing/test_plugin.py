@@ -53,7 +53,7 @@ import sys
 def test_costs():
     loaded = {name for name in sys.modules if name.startswith("holdfast.")}
     assert "holdfast.testing.plugin" in loaded
-    assert not {name for name in loaded if name.startswith(("holdfast.w", "holdfast.keeper"))}
+    assert not {name for name in loaded if name.startswith(("holdfast.worker", "holdfast.keeper"))}
     assert "holdfast.testing.client" not in loaded
     assert "msgspec" not in sys.modules and "uvicorn" not in sys.modules
 """

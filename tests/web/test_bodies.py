@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.errors import BodyUsed, NotInsideHoldfast
-from holdfast.web.bodies import checked_body, chunks, decode, host_for, read_body, take_body
+from holdfast.web.bodies import checked_body, chunks, decode, read_body, take_body
 from holdfast.web.files import FileBody
 from tests.core.fakes import FakeHost
 
@@ -147,13 +147,3 @@ def test_a_file_is_read_by_the_host() -> None:
 def test_a_file_is_not_read_where_nothing_runs() -> None:
     with pytest.raises(NotInsideHoldfast, match=r"^reading a file needs a running holdfast"):
         run(read_body(Message(FILE)))
-
-
-def test_the_host_is_that_of_the_event_that_runs() -> None:
-    async def find(host: FakeHost) -> bool:
-        current_outbox.set(host.new_outbox())
-        return host_for("this") is host
-
-    assert run(find(FakeHost()))
-    with pytest.raises(NotInsideHoldfast, match=r"^this needs"):
-        host_for("this")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.errors import BodyUsed, NotInsideHoldfast
 from holdfast.web.forms import MAX_FIELDS, File, FormData
 from holdfast.web.headers import Headers

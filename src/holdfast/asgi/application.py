@@ -1,6 +1,6 @@
 """An application as an ASGI 3 application: `uvicorn chat:app`.
 
-Shell. Private; applications come here through `core/scope.py:ServiceWorker.asgi`. The lifespan runs
+Shell. Private; applications come here through `app.py:ServiceWorker.asgi`. The lifespan runs
 install, activate and startup, and in the end shutdown. Servers that know no lifespan get there with
 the first request.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from holdfast.core.scope import ServiceWorker
+    from holdfast.core.scope import GlobalScope
     from holdfast.http.exchange import Receive, Scope, Send
 
 # After a start that failed: requests until then fail for the same reason. Each with a start of its
@@ -32,7 +32,7 @@ PAUSE = 1.0  # seconds
 def settings(
     *, allow_origins: Iterable[str], max_message: int, max_outbound: int, **others: Any
 ) -> AsgiSettings:
-    """Make settings of what `core/scope.py:ServiceWorker.asgi` was given.
+    """Make settings of what `app.py:ServiceWorker.asgi` was given.
 
     Raises:
         TypeError: something is of the wrong type.
@@ -66,7 +66,7 @@ class Application:
         app: serves in one event loop at a time; in another one it starts anew.
     """
 
-    def __init__(self, app: ServiceWorker, settings: AsgiSettings) -> None:
+    def __init__(self, app: GlobalScope, settings: AsgiSettings) -> None:
         self._app = app
         self._settings = settings
         self._warnings = Warnings()

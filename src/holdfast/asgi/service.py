@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from holdfast.asgi.handshake import NativeEndpoints
 from holdfast.asgi.sockets import AsgiSockets
 from holdfast.core.events import ShutdownEvent
-from holdfast.core.identity import KEY_BYTES, NODE_BYTES
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.core.registration import Registration
 from holdfast.http.asgi import HttpSide
 from holdfast.http.mounts import Mounts
 from holdfast.inprocess.link import WorkerEnd
 from holdfast.keeper.switchboard import Switchboard
 from holdfast.wire import control
+from holdfast.wire.identity import KEY_BYTES, NODE_BYTES
 from holdfast.worker.handover import make_record
 from holdfast.worker.host import WorkerHost
 from holdfast.worker.loader import run_event, start, start_mounts
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from holdfast.config import AsgiSettings
     from holdfast.core.ports import Outbox
     from holdfast.core.request_events import Upgrade
-    from holdfast.core.scope import ServiceWorker
+    from holdfast.core.scope import GlobalScope
     from holdfast.http.exchange import Receive, Send
     from holdfast.ledger.ledger import Ledger
 
@@ -54,7 +54,7 @@ class Service:
     """One application in one event loop, from `start` to `stop`."""
 
     def __init__(
-        self, app: ServiceWorker, settings: AsgiSettings, loop: asyncio.AbstractEventLoop
+        self, app: GlobalScope, settings: AsgiSettings, loop: asyncio.AbstractEventLoop
     ) -> None:
         self._app = app
         self._settings = settings

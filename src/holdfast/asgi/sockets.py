@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from holdfast.http.exchange import Receive, Send
     from holdfast.ledger.connection import Connection
     from holdfast.ledger.ledger import Ledger
-    from holdfast.ledger.worker import Worker
+    from holdfast.ledger.worker_pool import Worker
     from holdfast.wire.messages import Handover
 
 log = logging.getLogger("holdfast.keeper")

@@ -1,5 +1,5 @@
-"""THE STUDY. What an event means. Pure: Python's standard library only, no I/O.
+"""What an event means to an application: scope, events, dispatch, connections and channels.
 
-Enters: requests, messages and closes, handed in by a host. Leaves: calls on the ports of
-`core/ports.py`. Doors: none; every other room may come in here, this one visits nobody.
+Pure: Python's standard library only. A host hands requests, messages and closes in, and implements
+the ports of `core/ports.py`.
 """

@@ -12,7 +12,7 @@ from traceback import format_exception
 from typing import TYPE_CHECKING
 
 from holdfast.core.dispatch import Failure, dispatch_request
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.core.request_events import FetchEvent, Upgrade
 from holdfast.errors import NotInsideHoldfast, SelfFetchTooDeep
 from holdfast.web.http_errors import HTTPError, reason_phrase
@@ -23,17 +23,17 @@ from holdfast.web.url import URL
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
 
-    from holdfast.core.listeners import Row
+    from holdfast.core.dispatch import Row
     from holdfast.core.ports import Outbox
     from holdfast.web.headers import HeadersInit
 
-# Where an application's paths lead when it asks itself (inventory B8).
+# Where an application's paths lead when it asks itself.
 _HERE = URL("http://localhost")
 
 # A page of fragments of fragments needs three; a listener that fetches itself is found out soon.
 MAX_DEPTH = 10
 
-# How many app.fetch calls the code of this context runs within (B9).
+# How many app.fetch calls the code of this context runs within.
 _depth: ContextVar[int] = ContextVar("holdfast_fetch_depth", default=0)
 
 

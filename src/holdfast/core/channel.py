@@ -12,22 +12,63 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from holdfast.core.channels import Inbound, channels
 from holdfast.core.connection import Connection, check_channel, check_message
-from holdfast.core.dispatch import dispatch
-from holdfast.core.events import GapEvent, MessageEvent
-from holdfast.core.listeners import check_event_type, with_listener, without_listener
-from holdfast.core.outbox import current_outbox
+from holdfast.core.dispatch import check_event_type, dispatch, with_listener, without_listener
+from holdfast.core.events import ExtendableEvent
+from holdfast.core.ports import current_outbox
 from holdfast.errors import ChannelClosed, NotInsideHoldfast
 from holdfast.web.json import check_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from holdfast.core.listeners import Row
+    from holdfast.core.dispatch import Row
     from holdfast.core.ports import Host, Outbox
 
 # Messages that may wait for a listener or an iteration. More than a burst; what is slower than
 # its channel for longer shall notice, not eat the memory.
 MAX_QUEUE = 1024
+
+
+class MessageEvent(ExtendableEvent):
+    """Somebody else posted on a BroadcastChannel (HTML Standard, MessageEvent).
+
+    Attributes:
+        channel: the channel object that listened.
+        data: text as str, bytes as bytes; other plain data as a copy of its own per channel
+            object.
+    """
+
+    __slots__ = ("channel", "data")
+    type = "message"
+
+    channel: BroadcastChannel
+    data: Any
+
+    def __init__(self, outbox: Outbox, channel: BroadcastChannel, data: Any) -> None:
+        super().__init__(outbox)
+        self.channel = channel
+        self.data = data
+
+
+class GapEvent(ExtendableEvent):
+    """A BroadcastChannel has lost messages: its listeners were slower than they came.
+
+    Attributes:
+        channel: the channel object that listened.
+        lost: how many, since the last message or gap event.
+    """
+
+    __slots__ = ("channel", "lost")
+    type = "gap"
+
+    channel: BroadcastChannel
+    lost: int
+
+    def __init__(self, outbox: Outbox, channel: BroadcastChannel, lost: int) -> None:
+        super().__init__(outbox)
+        self.channel = channel
+        self.lost = lost
+
 
 OnMessage = TypeVar("OnMessage", bound=Callable[[MessageEvent], object])
 OnGap = TypeVar("OnGap", bound=Callable[[GapEvent], object])

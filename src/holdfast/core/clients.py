@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.core.connection import Connection, check_channel
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.errors import AttachmentError, NotInsideHoldfast
 
 if TYPE_CHECKING:

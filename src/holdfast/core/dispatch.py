@@ -1,18 +1,21 @@
-"""One event, through its listeners, to an outcome.
+"""Listeners as they are registered, and one event through them to an outcome.
 
 Pure: steps coroutines, awaits only what the listeners await, knows no event loop. Hosts drive it
 and decide what the outcome means; nothing is logged or sent from here.
 
-Listeners run one after the other. `begin` goes as far as it can without waiting, so that an event
-whose listeners never wait costs no coroutine of ours; where one waits, it returns the rest as
-something to await. `first_step` does the same for any coroutine: a request costs no timer unless
-its listeners wait.
+The listeners of one event type are a tuple that is replaced, never changed: a dispatch is not
+disturbed by a listener that adds or removes others. Listeners run one after the other.
+
+`begin` goes as far as it can without waiting, so that an event whose listeners never wait costs no
+coroutine of ours. Where a listener waits, `begin` returns the rest as something to await.
+`first_step` does the same for any coroutine: a request costs no timer unless its listeners wait.
 """
 
 from __future__ import annotations
 
+from inspect import isasyncgenfunction, isgeneratorfunction
 from types import CoroutineType, coroutine
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from holdfast.core.events import discard
 from holdfast.core.request_events import Upgrade
@@ -20,10 +23,17 @@ from holdfast.errors import AlreadyDecided
 from holdfast.web.response import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine, Generator, Iterable, Iterator, Sequence
+    from collections.abc import (
+        Awaitable,
+        Callable,
+        Coroutine,
+        Generator,
+        Iterable,
+        Iterator,
+        Sequence,
+    )
 
     from holdfast.core.events import ExtendableEvent
-    from holdfast.core.listeners import Listener
     from holdfast.core.request_events import RequestEvent
 
 T_co = TypeVar("T_co", covariant=True)
@@ -41,6 +51,53 @@ _INSTEAD = {
     "websocketupgrade": "call event.accept() or event.reject(response), or return None to leave it "
     "to the next listener",
 }
+
+
+OnError = Literal["continue", "close"]
+
+
+class Listener(NamedTuple):
+    """A registered function and what happens to the connection when it raises."""
+
+    call: Callable[[Any], object]
+    registered: object
+    on_error: OnError
+
+
+Row: TypeAlias = tuple[Listener, ...]
+
+
+def with_listener(row: Row, listener: object, on_error: OnError = "continue") -> Row:
+    """Return `row` with `listener` at its end, or as it is if `listener` is in it already.
+
+    Raises:
+        TypeError: the listener cannot be called, or would not run when it is.
+    """
+    if any(known.registered == listener for known in row):
+        return row
+    return (*row, Listener(_callable(listener), listener, on_error))
+
+
+def without_listener(row: Row, listener: object) -> Row:
+    """Return `row` without `listener`, whether it was in it or not."""
+    return tuple(known for known in row if known.registered != listener)
+
+
+def check_event_type(type_: object) -> None:
+    """Raise TypeError unless this may be the name of an event."""
+    if not isinstance(type_, str):
+        raise TypeError(f"the type of an event is a str, not {type(type_).__qualname__}")
+
+
+def _callable(listener: object) -> Callable[[Any], object]:
+    call: object = listener if callable(listener) else getattr(listener, "handle_event", None)
+    if not callable(call):
+        kind = type(listener).__qualname__
+        raise TypeError(f"a listener is callable or has a handle_event method; {kind} is neither")
+    # Calling it only makes a generator, which nobody would step.
+    if isgeneratorfunction(call) or isasyncgenfunction(call):
+        raise TypeError(f"a listener does not yield: of {call!r}, not a line would run")
+    return call
 
 
 class Failure:

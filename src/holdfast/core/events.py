@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
     from typing import Any
 
-    from holdfast.core.channel import BroadcastChannel
     from holdfast.core.ports import Metadata, Outbox
 
 
@@ -164,47 +163,6 @@ class ErrorEvent(ExtendableEvent):
         super().__init__(outbox)
         self.error = error
         self.event = event
-
-
-class MessageEvent(ExtendableEvent):
-    """Somebody else posted on a BroadcastChannel (HTML Standard, MessageEvent).
-
-    Attributes:
-        channel: the channel object that listened.
-        data: text as str, bytes as bytes; other plain data as a copy of its own per channel
-            object.
-    """
-
-    __slots__ = ("channel", "data")
-    type = "message"
-
-    channel: BroadcastChannel
-    data: Any
-
-    def __init__(self, outbox: Outbox, channel: BroadcastChannel, data: Any) -> None:
-        super().__init__(outbox)
-        self.channel = channel
-        self.data = data
-
-
-class GapEvent(ExtendableEvent):
-    """A BroadcastChannel has lost messages: its listeners were slower than they came.
-
-    Attributes:
-        channel: the channel object that listened.
-        lost: how many, since the last message or gap event.
-    """
-
-    __slots__ = ("channel", "lost")
-    type = "gap"
-
-    channel: BroadcastChannel
-    lost: int
-
-    def __init__(self, outbox: Outbox, channel: BroadcastChannel, lost: int) -> None:
-        super().__init__(outbox)
-        self.channel = channel
-        self.lost = lost
 
 
 class WebSocketMessageEvent(ExtendableEvent):

@@ -6,14 +6,15 @@ kit) implements `Host` and `Outbox`; the core calls them and nothing else.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+
+from holdfast.web import host
+from holdfast.web.host import BodyHost
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
+    from contextvars import ContextVar
     from typing import Any
-
-    from holdfast.web.files import FileBody
-    from holdfast.web.forms import FormData
 
 
 class Metadata(NamedTuple):
@@ -76,7 +77,7 @@ class Waiter(Protocol):
     def __await__(self) -> Any: ...
 
 
-class Host(Protocol):
+class Host(BodyHost, Protocol):
     """What runs the core."""
 
     @property
@@ -149,14 +150,7 @@ class Host(Protocol):
     def unlisten(self, channel: str) -> None:
         """Undo `listen`."""
 
-    # --- bodies ---------------------------------------------------------------------------------
 
-    def parse_multipart(self, content_type: str, body: AsyncIterable[bytes]) -> Awaitable[FormData]:
-        """Parse a multipart/form-data body (RFC 7578); raise ValueError if it is none."""
-
-    def read_file(self, file: FileBody) -> AsyncIterable[bytes]:
-        """Read a file chunk by chunk, off the event loop.
-
-        Raises:
-            FileNotFoundError: there is no such file, or it lies outside of its root.
-        """
+# The outbox of the event that runs in this context, which a BroadcastChannel made at module level
+# needs to post. It is one variable with that of `web`, which knows less of an outbox.
+current_outbox = cast("ContextVar[Outbox]", host.current_outbox)

@@ -1,7 +1,8 @@
-"""ServiceWorker: the scope that an application registers its listeners on.
+"""The scope that an application registers its listeners on.
 
 Pure. A host asks it for the listeners of an event; nothing is dispatched from here but what the
-application asks of itself (`fetch`).
+application asks of itself (`fetch`). Applications make a `ServiceWorker` (`app.py`), which is a
+scope that ASGI servers can call as well.
 """
 
 from __future__ import annotations
@@ -12,23 +13,22 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, overload
 from holdfast.core import events, request_events
 from holdfast.core.answer import fetch_from_itself, own_request
 from holdfast.core.clients import Clients
-from holdfast.core.listeners import check_event_type, with_listener, without_listener
+from holdfast.core.dispatch import check_event_type, with_listener, without_listener
 from holdfast.core.mounts import make_mount, with_mount
 from holdfast.core.registration import Registration
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, MutableMapping
-    from typing import Any
+    from collections.abc import AsyncIterable, Awaitable, Mapping
 
     from holdfast.core.connection import Connection
-    from holdfast.core.listeners import OnError, Row
+    from holdfast.core.dispatch import OnError, Row
     from holdfast.core.mounts import Adopt, Mount
     from holdfast.web.headers import HeadersInit
     from holdfast.web.request import Request
     from holdfast.web.response import Response
     from holdfast.web.url import URL
 
-# The aliases are the names of the seed of the model (inventory 0.4, K20).
+# Other names for the same events: those of the first WebSocket work in the model.
 ALIASES = {"wsmessage": "websocketmessage", "wsclose": "websocketclose"}
 
 EVENT_TYPES = (
@@ -42,16 +42,6 @@ EVENT_TYPES = (
     "websocketclose",
     "error",
 )
-
-# What an ASGI server calls (https://asgi.readthedocs.io).
-ASGIApplication: TypeAlias = Callable[
-    [
-        "MutableMapping[str, Any]",
-        "Callable[[], Awaitable[MutableMapping[str, Any]]]",
-        "Callable[[MutableMapping[str, Any]], Awaitable[None]]",
-    ],
-    "Awaitable[None]",
-]
 
 # Looked for here by who knows that there are such events somewhere.
 _OF_CHANNELS = {
@@ -76,8 +66,8 @@ OnClose = TypeVar("OnClose", bound=Callable[[events.WebSocketCloseEvent], object
 OnFailure = TypeVar("OnFailure", bound=Callable[[events.ErrorEvent], object])
 
 
-class ServiceWorker:
-    """What an application registers its listeners on, usually as `app` at module level.
+class GlobalScope:
+    """What listeners are registered on, and ASGI applications mounted in.
 
     The global scope of the Service Workers specification, as an object (DOM Standard, EventTarget).
 
@@ -98,8 +88,6 @@ class ServiceWorker:
         """For hosts: ASGI applications, in the order in which to look for a path."""
         self.registration = Registration()
         self.clients = Clients()
-        # As ASGI servers call it, once one does.
-        self._asgi: ASGIApplication | None = None
 
     def add_event_listener(
         self, type: str, listener: object, *, on_error: OnError = "continue"
@@ -159,7 +147,7 @@ class ServiceWorker:
             ValueError: something is mounted at this path already, it is no path, or `adopt` is
                 something else.
         """
-        if isinstance(app, ServiceWorker):
+        if isinstance(app, GlobalScope):
             raise TypeError("a ServiceWorker is not mounted; register its listeners on this one")
         self.mounts = with_mount(self.mounts, make_mount(app, path, adopt))
 
@@ -194,69 +182,6 @@ class ServiceWorker:
         """
         request = own_request(url, method, headers, body)
         return await fetch_from_itself(self.registered["fetch"], request)
-
-    async def __call__(
-        self,
-        scope: MutableMapping[str, Any],
-        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
-        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
-    ) -> None:
-        """Be an ASGI 3 application: `uvicorn chat:app`. Other settings than the defaults: `asgi`.
-
-        Connections end with the process that the server runs it in.
-        """
-        if self._asgi is None:
-            self._asgi = self.asgi()
-        await self._asgi(scope, receive, send)
-
-    def asgi(
-        self,
-        *,
-        develop: bool = False,
-        allow_origins: Iterable[str] = (),
-        max_message: int = 1024 * 1024,
-        max_outbound: int = 1024 * 1024,
-        max_body: int = 16 * 1024 * 1024,
-        request_timeout: float = 30.0,
-        event_timeout: float = 60.0,
-        drain_timeout: float = 30.0,
-    ) -> ASGIApplication:
-        """Return this application for an ASGI server, with settings: `asgi = app.asgi(…)`.
-
-        They mean what the options of `holdfast serve` mean, and have the same defaults.
-
-        Args:
-            develop: show error details to clients; not for production.
-            allow_origins: as `--allow-origin`, several.
-            max_message: bytes that one message may have; the server may take less.
-            max_outbound: bytes that may wait for a client that does not read.
-            max_body: bytes that the body of a request may have.
-            request_timeout: seconds that listeners may take to answer a request; 0 for ever.
-            event_timeout: seconds that the listeners of one WebSocket event may take; 0 for ever.
-            drain_timeout: seconds that connections and `wait_until` work may take to end when the
-                server stops.
-
-        Raises:
-            TypeError: something is of the wrong type.
-            ValueError: an origin is none, a size is not above 0, a time is below it.
-        """
-        # The one door out of the core, and it opens only when somebody knocks: applications are
-        # what ASGI servers are given, and nobody else could bring them what runs them there.
-        from holdfast.asgi.application import Application, settings
-
-        return Application(
-            self,
-            settings(
-                develop=develop,
-                allow_origins=allow_origins,
-                max_message=max_message,
-                max_outbound=max_outbound,
-                max_body=max_body,
-                request_timeout=request_timeout,
-                event_timeout=event_timeout,
-                drain_timeout=drain_timeout,
-            ),
-        )
 
     @overload
     def on(

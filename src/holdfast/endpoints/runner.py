@@ -13,8 +13,7 @@ import logging
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from holdfast.core.outbox import current_outbox
-from holdfast.core.ports import Metadata
+from holdfast.core.ports import Metadata, current_outbox
 from holdfast.endpoints.record import Endpoint
 from holdfast.endpoints.task import EndpointTask
 from holdfast.http.mounts import Mounts, path_below

@@ -1,17 +1,16 @@
-"""Private. The locksmith: RFC 6455 and RFC 7692, seen from the server, as a pure codec.
+"""RFC 6455 and RFC 7692 as a pure codec, seen from the server.
 
-Bytes from a client enter, events leave (`decoder`); messages enter, frames leave (`frames`); the
-headers of a request enter, a refusal or a 101 response leaves (`handshake`). No file here knows
-a socket, a clock or an event loop, or imports another room.
+Bytes from a client become events (`decoder`), messages become frames (`frames`), the headers of a
+request become a refusal or a 101 response (`handshake`). No file here knows a socket, a clock or an
+event loop.
 
-    frames.py      the events and the encoders: what the codec speaks
+    frames.py      the events and the encoders
     decoder.py     one client's byte stream → events
-    inflate.py     the decoder's hand for what comes compressed
-    deflate.py     what is agreed about compression, and messages → compressed frames
+    inflate.py     the part of the decoder that reads compressed messages
+    deflate.py     the agreement on compression, and messages → compressed frames
     handshake.py   the opening handshake
     origin.py      which pages may open a connection
 
-Doors: this room imports none. `keeper` and `hosts` come in. The one third-party thing in it is the
-masking function of `websockets`, in C: XOR in pure Python is 10 times slower on 64 bytes and 100
-times on 64 KiB.
+The one third-party import is the masking function of `websockets`, in C: XOR in pure Python is 10
+times slower on 64 bytes and 100 times on 64 KiB.
 """

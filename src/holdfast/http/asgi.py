@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from holdfast.core.answer import failure_response, is_clients_fault, settle
 from holdfast.core.dispatch import Failure, Waiting, dispatch_request, first_step
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.core.request_events import FetchEvent, Upgrade, WebSocketUpgradeEvent
 from holdfast.errors import AttachmentError
 from holdfast.framing.handshake import check_request
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from holdfast.core.ports import Host, Outbox
     from holdfast.core.request_events import RequestEvent
-    from holdfast.core.scope import ServiceWorker
+    from holdfast.core.scope import GlobalScope
     from holdfast.http.exchange import Receive, Scope, Send
     from holdfast.http.mounts import Endpoints
 
@@ -102,7 +102,7 @@ class HttpSide:
 
     def __init__(
         self,
-        app: ServiceWorker,
+        app: GlobalScope,
         host: Host,
         *,
         develop: bool,

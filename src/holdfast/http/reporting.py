@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.dispatch import dispatch
 from holdfast.core.events import ErrorEvent
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.core.request_events import RequestEvent
 from holdfast.web.http_errors import HTTPError
 
 if TYPE_CHECKING:
     from holdfast.core.events import ExtendableEvent
     from holdfast.core.ports import Host
-    from holdfast.core.scope import ServiceWorker
+    from holdfast.core.scope import GlobalScope
 
 
 async def report_failure(
-    app: ServiceWorker,
+    app: GlobalScope,
     host: Host,
     event: ExtendableEvent,
     error: BaseException,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from holdfast.keeper.switchboard import Switchboard
-    from holdfast.ledger.worker import Worker
+    from holdfast.ledger.worker_pool import Worker
     from holdfast.wire import messages as wire
 
 

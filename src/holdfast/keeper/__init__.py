@@ -1,5 +1,6 @@
-"""THE GATEHOUSE. Holds the sockets of all WebSocket connections. Never runs application code.
+"""The keeper process: it holds the sockets of all WebSocket connections.
 
-Enters: bytes from clients, batches from workers, file descriptors. Leaves: frames to clients,
-deliveries to workers. Private. Doors: core (values only), config, wire, framing, broadcast.
+The keeper never runs application code. Bytes from clients, batches from workers and file
+descriptors come in; frames to clients and deliveries to workers go out. What it decides is in
+`ledger`.
 """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from holdfast.keeper.poller import Poller
-    from holdfast.ledger.worker import Worker
+    from holdfast.ledger.worker_pool import Worker
 
 # Well below 128 KiB, from where malloc maps and unmaps fresh pages for each read.
 READ_SIZE = 64 * 1024

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from holdfast.ledger.connection import Connection
-    from holdfast.ledger.worker import Worker
+    from holdfast.ledger.worker_pool import Worker
     from holdfast.wire import messages as wire
 
 

@@ -18,13 +18,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from holdfast.config import KeeperSettings, from_json
-from holdfast.core.identity import KEY_BYTES, NODE_BYTES
-from holdfast.keeper.sockets import TICK
 from holdfast.keeper.switchboard import Switchboard
+from holdfast.ledger.ledger import TICK
 from holdfast.process.control import ControlLink
 from holdfast.process.lifeline import die_with, keep_from_children
 from holdfast.process.log import log_to_stderr
 from holdfast.wire import control
+from holdfast.wire.identity import KEY_BYTES, NODE_BYTES
 
 if TYPE_CHECKING:
     from holdfast.config import KeeperLimits

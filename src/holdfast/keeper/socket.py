@@ -38,13 +38,13 @@ class Socket:
     """One client's descriptor."""
 
     __slots__ = (
+        "address_key",
         "asked",
         "bits",
         "connection",
         "decoder",
         "due",
         "fd",
-        "address_key",
         "heard",
         "is_greedy",
         "outbound",

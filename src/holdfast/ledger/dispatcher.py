@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 
 from holdfast.ledger import commands as do
 from holdfast.ledger.mailbox import Closed, Resume
-from holdfast.ledger.worker import WorkerState
-from holdfast.ledger.worker_pool import WorkerPool
+from holdfast.ledger.worker_pool import WorkerPool, WorkerState
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
-    from holdfast.ledger.connection import Connection
-    from holdfast.ledger.endpoint import Endpoint
+    from holdfast.ledger.connection import Connection, Endpoint
     from holdfast.ledger.mailbox import Content
-    from holdfast.ledger.worker import Worker
+    from holdfast.ledger.worker_pool import Worker
 
 # Ticks without the loss of a worker before last attempts are made: about a second.
 CALM = 4

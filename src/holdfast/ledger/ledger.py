@@ -33,13 +33,11 @@ from typing import TYPE_CHECKING
 
 from holdfast.errors import UnknownDelivery
 from holdfast.ledger import commands as do
-from holdfast.ledger.connection import Connection, State
-from holdfast.ledger.counts import Counts
+from holdfast.ledger.connection import Connection, Endpoint, StaggeredClose, State
 from holdfast.ledger.dispatcher import Dispatcher
-from holdfast.ledger.endpoint import Endpoint, StaggeredClose
 from holdfast.ledger.mailbox import Closed, Resume
 from holdfast.ledger.pubsub import PubSub
-from holdfast.ledger.worker import Worker, WorkerState
+from holdfast.ledger.worker_pool import Worker, WorkerState
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import is_about
 
@@ -60,6 +58,22 @@ TICK = 0.25
 # Looked up once: a member of an enum costs more than a name, and these are asked for per message.
 OPEN, CLOSING, CLOSED = State
 READY, DRAINING, GONE = WorkerState
+
+
+class Counts:
+    """What has happened since the keeper started; `holdfast status` shows it."""
+
+    __slots__ = ("accepted", "pauses", "quarantined", "redeliveries")
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        """Connections that were adopted."""
+        self.pauses = 0
+        """Times that nothing more was read from a client since its mailbox was full."""
+        self.redeliveries = 0
+        """Deliveries that were in flight at a worker when it was lost."""
+        self.quarantined = 0
+        """Messages that were put aside."""
 
 
 class Ledger:

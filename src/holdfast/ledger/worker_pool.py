@@ -9,16 +9,61 @@ the least busy: moving costs nothing but cache warmth.
 from __future__ import annotations
 
 import sys
+from enum import IntEnum
 from typing import TYPE_CHECKING
-
-from holdfast.ledger.worker import Worker, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from holdfast.wire.messages import Delivery
+
 # A worker may have this many deliveries in flight more than the least busy one before a
 # connection leaves it.
 SLACK = 32
+
+
+class WorkerState(IntEnum):
+    """ready → draining → gone; ready, with the wrong generation, gets nothing either."""
+
+    READY = 0
+    DRAINING = 1
+    GONE = 2
+
+
+class Worker:
+    """What the ledger knows of one worker."""
+
+    __slots__ = (
+        "acks", "acks_before", "deliveries", "generation", "has_suspect", "is_blocked",
+        "is_probed", "is_serving", "load", "number", "state", "welcome",
+    )  # fmt: skip
+
+    def __init__(self, number: int, generation: int) -> None:
+        self.number = number
+        self.generation = generation
+        self.state = WorkerState.READY
+        # Ready and of the preferred generation.
+        self.is_serving = False
+        # Below this load it gets another delivery of its connections without comparing it with
+        # the others; 0 while it serves not at all. Kept, because it is asked for per message.
+        self.welcome = 0
+        self.load = 0  # deliveries in flight
+        self.acks = 0  # acknowledgements seen
+        self.acks_before = 0  # at the last tick
+        # A Probe was sent and not answered yet; for longer than a tick: its loop stands.
+        self.is_probed = False
+        self.is_blocked = False
+        # A delivery is in flight there that will not be attempted again.
+        self.has_suspect = False
+        # What this turn has for it, already part of a DeliverTo.
+        self.deliveries: list[Delivery] | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Worker {self.number} generation {self.generation} "
+            f"{self.state.name.lower()} load {self.load}>"
+        )
+
 
 READY = WorkerState.READY
 

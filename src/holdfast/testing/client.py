@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn, Self
 
-    from holdfast.core.scope import ServiceWorker
+    from holdfast.app import ServiceWorker
     from holdfast.testing.clock import Clock
     from holdfast.web.headers import HeadersInit
     from holdfast.web.response import Response

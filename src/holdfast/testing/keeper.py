@@ -13,7 +13,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from holdfast.config import KeeperLimits
-from holdfast.core.identity import ConnectionIds
 from holdfast.framing.handshake import encode_response
 from holdfast.ledger import commands as do
 from holdfast.ledger.dispatcher import CALM
@@ -22,6 +21,7 @@ from holdfast.testing.session import Pulse
 from holdfast.web.headers import Headers
 from holdfast.web.response import Response
 from holdfast.wire import messages as wire
+from holdfast.wire.identity import ConnectionIds
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from holdfast.inprocess.pipe import Pipe
     from holdfast.ledger.connection import Connection
-    from holdfast.ledger.worker import Worker
+    from holdfast.ledger.worker_pool import Worker
     from holdfast.testing.session import Session
 
 log = logging.getLogger("holdfast.keeper")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-    from holdfast.core.scope import ServiceWorker
+    from holdfast.app import ServiceWorker
     from holdfast.testing.session import Session
 
 GOING_AWAY = 1001

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.config import WorkerSettings
 from holdfast.core.events import ShutdownEvent
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.core.registration import Registration
 from holdfast.endpoints.runner import EndpointRunner
 from holdfast.http.asgi import HttpSide
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from typing import Any
 
+    from holdfast.app import ServiceWorker
     from holdfast.core.ports import Outbox
     from holdfast.core.request_events import Upgrade
-    from holdfast.core.scope import ServiceWorker
     from holdfast.testing.keeper import Keeper, Peer
     from holdfast.testing.round_trip import RoundTrip
     from holdfast.testing.session import Session

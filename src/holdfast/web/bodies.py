@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from holdfast.core.outbox import current_outbox
-from holdfast.errors import BodyUsed, NotInsideHoldfast
+from holdfast.errors import BodyUsed
 from holdfast.web.files import FileBody
+from holdfast.web.host import host_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-    from holdfast.core.ports import Host
 
 Body: TypeAlias = bytes | AsyncIterable[str | bytes] | AsyncIterable[bytes] | FileBody | None
 
@@ -97,15 +95,3 @@ async def chunks(body: Body) -> AsyncGenerator[bytes, None]:
 def decode(data: bytes) -> str:
     """Decode as Fetch does ("UTF-8 decode"): without a byte order mark, and never failing."""
     return data.decode("utf-8", "replace").removeprefix("\ufeff")
-
-
-def host_for(what: str) -> Host:
-    """Return the host of the event that runs in this context.
-
-    Raises:
-        NotInsideHoldfast: there is none; the error says that `what` needs it.
-    """
-    outbox = current_outbox.get(None)
-    if outbox is None:
-        raise NotInsideHoldfast(what)
-    return outbox.host

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from holdfast.web.bodies import checked_body, chunks, decode, host_for, read_body, take_body
+from holdfast.web.bodies import checked_body, chunks, decode, read_body, take_body
 from holdfast.web.cookies import parse_cookies
 from holdfast.web.forms import MAX_FIELDS, FormData
 from holdfast.web.headers import Headers, is_token
+from holdfast.web.host import host_for
 from holdfast.web.http_errors import BadBody, NotAForm
 from holdfast.web.json import parse_json
 from holdfast.web.url import URL, SearchParams, is_plain_host, normalize_target

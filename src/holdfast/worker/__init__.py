@@ -1,5 +1,5 @@
-"""THE WORKSHOP. Runs application code. Owns nothing that cannot be lost; may die at any time.
+"""The worker process: it runs application code, and may die at any time.
 
-Enters: requests, deliveries. Leaves: responses, acknowledgements with actions, upgraded sockets.
-Private. Doors: core, config, wire, framing, hosts, links.
+A worker owns nothing that cannot be lost. Requests and deliveries come in; responses,
+acknowledgements with actions, and upgraded sockets go out.
 """

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.attachment import DEFAULT_LIMIT
 from holdfast.core.channels import channels
-from holdfast.core.identity import ConnectionIds
 from holdfast.core.ports import Found
 from holdfast.http.files import read_file
 from holdfast.http.forms import parse_multipart
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import decode_metadata, decode_plain, encode_plain
+from holdfast.wire.identity import ConnectionIds
 from holdfast.wire.outbox import WireOutbox
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 
 from holdfast.core.dispatch import Failure, Suspended, begin
 from holdfast.core.events import WebSocketCloseEvent, WebSocketMessageEvent
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.errors import AttachmentError
 from holdfast.http.reporting import report_failure
 from holdfast.wire.messages import Ack, Close, DeliverClose
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from holdfast.core.ports import Metadata
-    from holdfast.core.scope import ServiceWorker
+    from holdfast.core.scope import GlobalScope
     from holdfast.wire.messages import Action, Deliver
     from holdfast.worker.host import WorkerHost
     from holdfast.worker.stream_link import Link
@@ -60,7 +60,7 @@ class Inbox:
 
     def __init__(
         self,
-        app: ServiceWorker,
+        app: GlobalScope,
         host: WorkerHost,
         link: Link,
         loop: asyncio.AbstractEventLoop,

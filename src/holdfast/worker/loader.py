@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.dispatch import dispatch
 from holdfast.core.events import ActivateEvent, InstallEvent, ShutdownEvent, StartupEvent
-from holdfast.core.outbox import current_outbox
-from holdfast.core.scope import ServiceWorker
+from holdfast.core.ports import current_outbox
+from holdfast.core.scope import GlobalScope
 from holdfast.http.lifespan import LifespanFailed
 from holdfast.http.mounts import Mounts
 
@@ -46,11 +46,11 @@ class ApplicationError(Exception):
         return self.summary
 
 
-def load(spec: str) -> ServiceWorker:
+def load(spec: str) -> GlobalScope:
     """Import `module:name` or `path/to/file.py:name`, or `module:name()` to call what is there.
 
     The name is `app`, or else `application`, when it is left out. An ASGI application is mounted
-    in a ServiceWorker of its own.
+    in a Scope of its own.
 
     Raises:
         ApplicationError: there is no such module, it raises, or the name is no application.
@@ -66,7 +66,7 @@ def load(spec: str) -> ServiceWorker:
             raise ApplicationError(f"{source} has no attribute {name.removesuffix('()')!r}")
     if name.endswith("()"):
         app = _call_factory(spec, app)
-    if isinstance(app, ServiceWorker):
+    if isinstance(app, GlobalScope):
         return app
     return _mount(spec, app)
 
@@ -80,13 +80,13 @@ def _call_factory(spec: str, factory: object) -> object:
         raise ApplicationError(_summary(spec, error), error) from error
 
 
-def _mount(spec: str, app: object) -> ServiceWorker:
+def _mount(spec: str, app: object) -> GlobalScope:
     """Return an application that is nothing but this one of ASGI."""
     if not callable(app):
         kind = type(app).__qualname__
         what = "neither a holdfast.ServiceWorker nor an ASGI application"
         raise ApplicationError(f"{spec} is a {kind}, {what}")
-    worker = ServiceWorker()
+    worker = GlobalScope()
     try:
         worker.mount(app)
     except TypeError as error:
@@ -104,7 +104,7 @@ def _is_factory(app: Callable[..., object]) -> bool:
     return True
 
 
-async def start(app: ServiceWorker, host: WorkerHost, *, first: bool, timeout: float) -> None:
+async def start(app: GlobalScope, host: WorkerHost, *, first: bool, timeout: float) -> None:
     """Run install and activate if this is its generation's first worker, and startup.
 
     Raises:
@@ -125,7 +125,7 @@ async def start(app: ServiceWorker, host: WorkerHost, *, first: bool, timeout: f
     await run_event(app, host, StartupEvent, timeout)
 
 
-async def start_mounts(app: ServiceWorker) -> Mounts:
+async def start_mounts(app: GlobalScope) -> Mounts:
     """Start the lifespans of what is mounted; call `shutdown` of what is returned in the end.
 
     No time limit but that of the worker's start.
@@ -144,7 +144,7 @@ async def start_mounts(app: ServiceWorker) -> Mounts:
 
 
 async def run_event(
-    app: ServiceWorker,
+    app: GlobalScope,
     host: WorkerHost,
     kind: type[InstallEvent | ActivateEvent | StartupEvent | ShutdownEvent],
     timeout: float,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.config import WorkerSettings, from_json
 from holdfast.core.events import ShutdownEvent
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
 from holdfast.http.asgi import HttpSide
 from holdfast.http.limits import HttpCounts
 from holdfast.http.server import HttpServer
@@ -31,7 +31,7 @@ from holdfast.worker.monitor import Monitor, Thresholds
 from holdfast.worker.websocket_side import WebSocketSide
 
 if TYPE_CHECKING:
-    from holdfast.core.scope import ServiceWorker
+    from holdfast.core.scope import GlobalScope
     from holdfast.http.mounts import Mounts
     from holdfast.worker.ends import Ends
     from holdfast.worker.monitor import Work
@@ -104,7 +104,7 @@ class WorkerProcess:
         await self._serve_until_drained(app, mounts)
         return 0
 
-    async def _serve_until_drained(self, app: ServiceWorker, mounts: Mounts) -> None:
+    async def _serve_until_drained(self, app: GlobalScope, mounts: Mounts) -> None:
         settings = self._settings
         counts = HttpCounts()
         side = HttpSide(

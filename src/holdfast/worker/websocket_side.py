@@ -17,7 +17,7 @@ from holdfast.worker.inbox import Inbox
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from holdfast.core.scope import ServiceWorker
+    from holdfast.core.scope import GlobalScope
     from holdfast.worker.host import WorkerHost
     from holdfast.worker.stream_link import Link
 
@@ -49,7 +49,7 @@ class WebSocketSide:
         self._loop = loop
         self._event_timeout = event_timeout
         self._on_stranger = on_stranger
-        self._app: ServiceWorker | None = None
+        self._app: GlobalScope | None = None
         self._generation = 0
         self._welcomed = asyncio.Event()
         self._drained = asyncio.Event()
@@ -63,7 +63,7 @@ class WebSocketSide:
         self._link.send(wire.Hello(wire.VERSION))
         await self._welcomed.wait()
 
-    def join(self, app: ServiceWorker, generation: int) -> None:
+    def join(self, app: GlobalScope, generation: int) -> None:
         """Take deliveries and publications for `app` from now on."""
         self._app = app
         self._generation = generation

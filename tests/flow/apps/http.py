@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from holdfast.core.scope import ServiceWorker
+from holdfast.app import ServiceWorker
 from holdfast.web.forms import File
 from holdfast.web.http_errors import Forbidden, HTTPError, ServiceUnavailable, Unauthorized
 from holdfast.web.response import Response

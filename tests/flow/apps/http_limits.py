@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.core.scope import ServiceWorker
+from holdfast.app import ServiceWorker
 from holdfast.web.http_errors import ClientLeft
 from holdfast.web.response import Response
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from contextvars import copy_context
 
 import pytest
 
-from holdfast.core.outbox import current_outbox
+from holdfast.core.ports import current_outbox
+from holdfast.errors import NotInsideHoldfast
+from holdfast.web.host import host_for
 from tests.core.fakes import FakeHost, message_event, outbox_of
 
 
@@ -34,3 +37,13 @@ def test_a_handle_that_outlives_its_event_still_works() -> None:
     outbox_of(event).seal()
     event.source.send("after")
     assert host.leaving == [("send", 5, "after")]
+
+
+def test_the_host_is_that_of_the_event_that_runs() -> None:
+    async def find(host: FakeHost) -> bool:
+        current_outbox.set(host.new_outbox())
+        return host_for("this") is host
+
+    assert asyncio.run(find(FakeHost()))
+    with pytest.raises(NotInsideHoldfast, match=r"^this needs"):
+        host_for("this")

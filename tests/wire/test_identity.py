@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.identity import ConnectionIds
+from holdfast.wire.identity import ConnectionIds
 
 NODE = b"node1"
 KEY = b"0123456789abcdef"
