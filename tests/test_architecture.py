@@ -25,8 +25,11 @@ ROOT = TESTS.parent / "src" / "holdfast"
 
 # A room may import itself and the rooms listed here. Nothing else.
 DOORS: dict[str, set[str]] = {
-    "core": set(),
-    "config": set(),
+    # config, setting: what `ServiceWorker.asgi` takes.
+    "core": {"config", "setting"},
+    "setting": set(),
+    # framing: what is a pattern of origins.
+    "config": {"framing", "setting"},
     "wire": {"core"},
     "framing": set(),
     "broadcast": {"core"},
@@ -36,16 +39,15 @@ DOORS: dict[str, set[str]] = {
     # framing: is this request a handshake, and what is its key.
     "worker": {"core", "config", "wire", "hosts", "framing", "links"},
     # wire: what the supervisor says to its children on their control links.
-    "supervisor": {"config", "wire", "links"},
+    "supervisor": {"config", "setting", "wire", "links"},
     "hosts": {"core", "config", "broadcast", "framing", "wire"},
     # Joins the parts of a keeper and of a worker in one process. supervisor: its control socket,
     # since `holdfast status` and `stop` are answered here as well.
     "direct": {"core", "config", "wire", "framing", "keeper", "hosts", "worker", "supervisor"},
     # The test kit joins the same parts as the processes do, in memory. framing: the 101.
     "testing": {"core", "config", "wire", "broadcast", "framing", "keeper", "hosts", "worker"},
-    # wire: `holdfast reload` and its like talk to a running supervisor.
-    # framing: what is a pattern of origins. links: how a log is written.
-    "cli": {"config", "direct", "framing", "links", "supervisor", "wire"},
+    # links: how a log is written.
+    "cli": {"config", "direct", "links", "setting", "supervisor"},
     "__main__": {"cli"},
     "__init__": {"core"},
 }
@@ -58,7 +60,7 @@ LATE_DOORS = {
 }
 
 # Pure code runs without a loop, a clock or a socket: whole rooms, and single files elsewhere.
-PURE_ROOMS = {"core", "config", "wire", "framing"}
+PURE_ROOMS = {"core", "config", "setting", "wire", "framing"}
 PURE_FILES = {
     "ledger/subscriptions.py",
     "http/paths.py",

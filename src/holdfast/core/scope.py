@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, overload
 
+from holdfast.config import AsgiSettings
 from holdfast.core import events, request_events
 from holdfast.core.answer import fetch_from_itself, own_request
 from holdfast.core.clients import Clients
 from holdfast.core.listeners import check_event_type, with_listener, without_listener
 from holdfast.core.mounts import make_mount, with_mount
 from holdfast.core.registration import Registration
+from holdfast.setting import make
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, MutableMapping
@@ -42,6 +44,8 @@ EVENT_TYPES = (
     "websocketclose",
     "error",
 )
+
+DEFAULTS = AsgiSettings()
 
 # What an ASGI server calls (https://asgi.readthedocs.io).
 ASGIApplication: TypeAlias = Callable[
@@ -214,12 +218,12 @@ class ServiceWorker:
         *,
         develop: bool = False,
         allow_origins: Iterable[str] = (),
-        max_message: int = 1024 * 1024,
-        max_outbound: int = 1024 * 1024,
-        max_body: int = 16 * 1024 * 1024,
-        request_timeout: float = 30.0,
-        event_timeout: float = 60.0,
-        drain_timeout: float = 30.0,
+        max_message: int = DEFAULTS.keeper.max_message,
+        max_outbound: int = DEFAULTS.keeper.max_outbound,
+        max_body: int = DEFAULTS.max_body,
+        request_timeout: float = DEFAULTS.request_timeout,
+        event_timeout: float = DEFAULTS.event_timeout,
+        drain_timeout: float = DEFAULTS.drain_timeout,
     ) -> ASGIApplication:
         """Return this application for an ASGI server, with settings: `asgi = app.asgi(…)`.
 
@@ -242,11 +246,12 @@ class ServiceWorker:
         """
         # The one door out of the core, and it opens only when somebody knocks: applications are
         # what ASGI servers are given, and nobody else could bring them what runs them there.
-        from holdfast.asgi.application import Application, settings
+        from holdfast.asgi.application import Application
 
         return Application(
             self,
-            settings(
+            make(
+                AsgiSettings,
                 develop=develop,
                 allow_origins=allow_origins,
                 max_message=max_message,
