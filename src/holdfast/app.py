@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+from holdfast.config import AsgiSettings
 from holdfast.core.scope import GlobalScope
+from holdfast.setting import make
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, MutableMapping
     from typing import Any
+
+DEFAULTS = AsgiSettings()
 
 # What an ASGI server calls (https://asgi.readthedocs.io).
 ASGIApplication: TypeAlias = Callable[
@@ -65,12 +69,12 @@ class ServiceWorker(GlobalScope):
         *,
         develop: bool = False,
         allow_origins: Iterable[str] = (),
-        max_message: int = 1024 * 1024,
-        max_outbound: int = 1024 * 1024,
-        max_body: int = 16 * 1024 * 1024,
-        request_timeout: float = 30.0,
-        event_timeout: float = 60.0,
-        drain_timeout: float = 30.0,
+        max_message: int = DEFAULTS.keeper.max_message,
+        max_outbound: int = DEFAULTS.keeper.max_outbound,
+        max_body: int = DEFAULTS.max_body,
+        request_timeout: float = DEFAULTS.request_timeout,
+        event_timeout: float = DEFAULTS.event_timeout,
+        drain_timeout: float = DEFAULTS.drain_timeout,
     ) -> ASGIApplication:
         """Return this application for an ASGI server, with settings: `asgi = app.asgi(…)`.
 
@@ -92,11 +96,12 @@ class ServiceWorker(GlobalScope):
             ValueError: an origin is none, a size is not above 0, a time is below it.
         """
         # Loaded when an ASGI server asks for it: `holdfast serve` has no use for it.
-        from holdfast.asgi.application import Application, settings
+        from holdfast.asgi.application import Application
 
         return Application(
             self,
-            settings(
+            make(
+                AsgiSettings,
                 develop=develop,
                 allow_origins=allow_origins,
                 max_message=max_message,

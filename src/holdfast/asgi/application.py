@@ -13,50 +13,16 @@ from typing import TYPE_CHECKING
 
 from holdfast.asgi.handshake import Handshake, Warnings
 from holdfast.asgi.service import Service
-from holdfast.config import AsgiSettings, KeeperLimits
-from holdfast.framing.origin import OriginPolicy
 from holdfast.worker.loader import ApplicationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
-
+    from holdfast.config import AsgiSettings
     from holdfast.core.scope import GlobalScope
     from holdfast.http.exchange import Receive, Scope, Send
 
 # After a start that failed: requests until then fail for the same reason. Each with a start of its
 # own would make it worse for a database that has just come back.
 PAUSE = 1.0  # seconds
-
-
-def settings(
-    *, allow_origins: Iterable[str], max_message: int, max_outbound: int, **others: Any
-) -> AsgiSettings:
-    """Make settings of what `app.py:ServiceWorker.asgi` was given.
-
-    Raises:
-        TypeError: something is of the wrong type.
-        ValueError: an origin is none, a size is not above 0, a time is below it.
-    """
-    if isinstance(allow_origins, str):
-        raise TypeError("allow_origins is a list of origins, not one str")
-    origins = tuple(allow_origins)
-    OriginPolicy(origins)
-    sizes = {"max_message": max_message, "max_outbound": max_outbound}
-    for name, value in {**sizes, **others}.items():
-        if name != "develop":
-            _check(name, value, least=1 if name.startswith("max_") else 0)
-    limits = KeeperLimits(max_message=max_message, max_outbound=max_outbound, max_memory=0)
-    return AsgiSettings(allow_origins=origins, keeper=limits, **others)
-
-
-def _check(name: str, value: object, *, least: int) -> None:
-    number = int if least else int | float
-    if not isinstance(value, number) or isinstance(value, bool):
-        kind = "an int" if least else "a number of seconds"
-        raise TypeError(f"{name} is {kind}, not {type(value).__name__}")
-    if not value >= least:
-        raise ValueError(f"{name} is at least {least}, not {value!r}")
 
 
 class Application:

@@ -1,100 +1,86 @@
-"""The options of `serve` about workers, by the names of the settings they become.
+"""The options of commands, made of the records of settings.
 
-Private. `config.py` knows the reasons of the defaults.
+Private. `config.py` has the records.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from holdfast.config import ServerSettings
+from holdfast.setting import Group, records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Any
 
-F = TypeVar("F", bound="Callable[..., object]")
-
-DEFAULTS = ServerSettings(application="")
-SECONDS = click.FloatRange(min=0, max=24 * 3600)
-MIB = 1024 * 1024
+    from holdfast.setting import Setting
 
 
-def worker_options(command: F) -> F:
-    """Add the options to `command`."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+class SettingOption(click.Option):
+    """The option of one setting."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        super().__init__(
+            [str(setting.flag), setting.name],
+            type=_type(setting),
+            default=setting.given_default,
+            show_default=setting.unset or True,
+            is_flag=setting.type is bool,
+            multiple=setting.type == tuple[str, ...],
+            nargs=2 if setting.type == tuple[str, str] else 1,
+            metavar=None if setting.choices else setting.unit.name.upper(),
+            help=setting.help,
+            callback=self._check,
+        )
+
+    def _check(self, _: click.Context, __: click.Parameter, value: Any) -> Any:
+        try:
+            self.setting.kept(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+        return value
 
 
-def _to_bytes(_: click.Context, __: click.Parameter, mebibytes: int) -> int:
-    return mebibytes * MIB
+def _type(setting: Setting) -> click.ParamType[Any] | None:
+    if setting.choices:
+        return click.Choice(setting.choices)
+    bounds: Any = setting.unit.least, setting.unit.most
+    if setting.type is int:
+        return click.IntRange(*bounds)
+    return click.FloatRange(*bounds) if setting.type is float else None
 
 
-_OPTIONS = (
-    click.option(
-        "--workers",
-        default=DEFAULTS.workers,
-        show_default=True,
-        type=click.IntRange(min=1),
-        help="Worker processes.",
-    ),
-    click.option(
-        "--min-workers",
-        type=click.IntRange(min=0),
-        help="Workers that stay when none has had anything to do for --idle-timeout seconds; the "
-        "others come back when there is something.  [default: all]",
-    ),
-    click.option(
-        "--idle-timeout",
-        default=DEFAULTS.idle_timeout,
-        show_default=True,
-        type=SECONDS,
-        help="Seconds without anything to do; 0 for never.",
-    ),
-    click.option(
-        "--spare",
-        "spares",
-        type=click.IntRange(min=0),
-        help="Workers that are loaded and wait to take the place of another.  [default: 1 with "
-        "--workers 1, else 0]",
-    ),
-    click.option(
-        "--start-timeout",
-        default=DEFAULTS.start_timeout,
-        show_default=True,
-        type=click.FloatRange(min=1, max=24 * 3600),
-        help="Seconds that a worker may take to load and start the application.",
-    ),
-    click.option(
-        "--drain-timeout",
-        default=DEFAULTS.drain_timeout,
-        show_default=True,
-        type=SECONDS,
-        help="Seconds that a replaced worker may take to finish.",
-    ),
-    click.option(
-        "--event-timeout",
-        default=DEFAULTS.event_timeout,
-        show_default=True,
-        type=SECONDS,
-        help="Seconds that the listeners of one WebSocket event may take, and that a worker's "
-        "loop may stand; 0 for no limit.",
-    ),
-    click.option(
-        "--max-events",
-        default=DEFAULTS.max_events,
-        show_default=True,
-        type=click.IntRange(min=0),
-        help="Replace a worker after so many events and requests; 0 for never.",
-    ),
-    click.option(
-        "--max-rss",
-        default=DEFAULTS.max_rss,
-        show_default=True,
-        type=click.IntRange(min=0),
-        callback=_to_bytes,
-        help="Replace a worker that takes so many MiB of memory; 0 for never.",
-    ),
-)
+class Command(click.Command):
+    """A command that lists its options by group."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for each in self.get_params(ctx):
+            row = each.get_help_record(ctx)
+            if row and isinstance(each, click.Option):
+                title = each.setting.group if isinstance(each, SettingOption) else "Options"
+                sections.setdefault(title, []).append(row)
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def options(*groups: Group) -> list[click.Parameter]:
+    """Make the options of these groups, in this order."""
+    settings = [each for each in records(ServerSettings) if each.flag]
+    return [SettingOption(each) for group in groups for each in settings if each.group is group]
+
+
+def given(context: click.Context, group: Group) -> list[str]:
+    """Return the flags of the group that are on the command line."""
+    return [
+        each.opts[0]
+        for each in context.command.params
+        if isinstance(each, SettingOption)
+        and each.setting.group is group
+        and context.get_parameter_source(each.setting.name) is not ParameterSource.DEFAULT
+    ]

@@ -8,21 +8,20 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from holdfast.config import ServerSettings
+from holdfast.setting import Group, records
+
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Mapping
     from typing import Any
 
-    from holdfast.config import ServerSettings
     from holdfast.wire.control import KeeperStatus
-
-# A connection that is closed since it had nothing more to ask is nothing that a limit did.
-UNCOUNTED = "keep_alive"
 
 
 def count_http(total: Counter[str], counted: Mapping[str, int], settings: ServerSettings) -> None:
     """Add what a worker has counted of the limits there are."""
-    for name in _http_limits(settings):
+    for name in _limits(settings, Group.HTTP):
         if name in counted:
             total[name] += counted[name]
 
@@ -46,16 +45,12 @@ def describe(
         "memory": status.memory,
         "limits": {
             name: {"limit": value, "hits": hits.get(name, 0)}
-            for name, value in {**asdict(settings.keeper), **_http_limits(settings)}.items()
+            for name, value in _limits(settings, Group.WEBSOCKETS, Group.HTTP).items()
         },
     }
 
 
-def _http_limits(settings: ServerSettings) -> dict[str, Any]:
-    limits = asdict(settings.http)
-    del limits[UNCOUNTED]
-    return {
-        **limits,
-        "max_body": settings.max_body,
-        "request_timeout": settings.request_timeout,
-    }
+def _limits(settings: ServerSettings, *groups: Group) -> dict[str, Any]:
+    values = asdict(settings) | asdict(settings.keeper) | asdict(settings.http)
+    limits = [each for each in records(ServerSettings) if each.group in groups and each.is_counted]
+    return {each.name: values[each.name] for each in limits}
