@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.config import worker_settings
 from holdfast.core.identity import KEY_BYTES, NODE_BYTES
+from holdfast.framing.close_codes import GOING_AWAY
 from holdfast.inprocess.ends import DirectEnds
 from holdfast.keeper.process import allow_descriptors
 from holdfast.keeper.sockets import TICK
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast")
 
-GOING_AWAY = 1001  # RFC 6455 section 7.4.1
 
 # Exit statuses; the second is what shells make of SIGINT.
 FAILED = 1

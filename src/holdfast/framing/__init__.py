@@ -5,6 +5,7 @@ headers of a request enter, a refusal or a 101 response leaves (`handshake`). No
 a socket, a clock or an event loop, or imports another room.
 
     frames.py      the events and the encoders: what the codec speaks
+    close_codes.py all close codes, and who may use which
     decoder.py     one client's byte stream → events
     inflate.py     the decoder's hand for what comes compressed
     deflate.py     what is agreed about compression, and messages → compressed frames
