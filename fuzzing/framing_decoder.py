@@ -17,8 +17,9 @@ import zlib
 from typing import TYPE_CHECKING
 
 from fuzzing.choices import Choices, cut
+from holdfast.framing.close_codes import may_be_sent
 from holdfast.framing.decoder import Decoder
-from holdfast.framing.frames import Close, Ping, Pong, Violation, is_receivable_close_code
+from holdfast.framing.frames import Close, Ping, Pong, Violation
 from holdfast.framing.inflate import STATE_SIZE
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def check(event: Event, limit: int) -> None:
     elif isinstance(event, Ping | Pong):
         assert len(event.payload) <= 125
     elif isinstance(event, Close):
-        assert event.code is None or is_receivable_close_code(event.code)
+        assert event.code is None or may_be_sent(event.code)
         assert len(event.reason.encode()) <= 123
     else:
         assert event.code in (1002, 1007, 1008, 1009), event

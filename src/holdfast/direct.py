@@ -17,6 +17,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from holdfast.config import worker_settings
+from holdfast.framing.close_codes import GOING_AWAY
 from holdfast.inprocess.ends import DirectEnds
 from holdfast.keeper.process import allow_descriptors
 from holdfast.keeper.switchboard import Switchboard
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast")
 
-GOING_AWAY = 1001  # RFC 6455 section 7.4.1
 
 # Exit statuses; the second is what shells make of SIGINT.
 FAILED = 1

@@ -15,11 +15,7 @@ from holdfast.framing.frames import (
     encode_message,
     encode_ping,
     encode_pong,
-    is_receivable_close_code,
-    is_sendable_close_code,
 )
-
-VALID_CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
 
 
 @pytest.mark.parametrize(
@@ -145,11 +141,3 @@ def test_a_close_reason_has_up_to_123_bytes_of_utf8() -> None:
 def test_a_close_code_that_may_not_be_sent_is_an_error(code: int) -> None:
     with pytest.raises(ValueError, match=f"close code {code} may not be sent"):
         encode_close(code)
-
-
-def test_the_close_codes_a_client_may_send_are_those_that_have_a_meaning() -> None:
-    assert {code for code in range(65536) if is_receivable_close_code(code)} == VALID_CODES
-
-
-def test_a_server_may_answer_with_every_close_code_it_may_receive() -> None:
-    assert {code for code in range(65536) if is_sendable_close_code(code)} == VALID_CODES

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from holdfast.framing.close_codes import NO_CODE, NORMAL, VANISHED
 from holdfast.http.asgi import EXTENSION
 
 if TYPE_CHECKING:
@@ -42,11 +43,6 @@ NO_HEADERS = (
 # client has closed, if it has.
 WITH_HEADERS = (2, 1)
 WITH_REASONS = (2, 4)
-
-# RFC 6455 section 7.4.1; the last two are for reporting only.
-NORMAL = 1000
-NO_CODE = 1005
-VANISHED = 1006
 
 
 class Warnings:

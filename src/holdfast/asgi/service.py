@@ -17,6 +17,7 @@ from holdfast.asgi.sockets import AsgiSockets
 from holdfast.core.events import ShutdownEvent
 from holdfast.core.ports import current_outbox
 from holdfast.core.registration import Registration
+from holdfast.framing.close_codes import GOING_AWAY
 from holdfast.http.asgi import HttpSide
 from holdfast.http.mounts import Mounts
 from holdfast.inprocess.link import WorkerEnd
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast")
 
-GOING_AWAY = 1001  # RFC 6455 section 7.4.1
 
 # The only generation there is.
 GENERATION = 1

@@ -1,13 +1,16 @@
 """Clients' sockets that belong to an ASGI server: `keeper/ports.py:ClientSockets`.
 
-Shell. Private. Each connection has a task, the server's own, which receives (`AsgiSockets.serve`).
-While the ledger has paused a connection it does not receive, and what the server does then is its
-business. What is written waits in a row here; a task that lives only while there is something
-hands it to the server, one message after the other.
+Shell. Private. The server runs one task per connection, and that task receives
+(`AsgiSockets.serve`). It does not receive while the ledger has paused the connection; whether the
+server then stops reading from the client is the server's business. What is to be sent waits in the
+connection's row. A second task hands the row to the server, one message after the other; it runs
+only while there is something in the row.
 
-The closing handshake is the server's. Where the client began it, the one close event is made of
-what the server tells. Where the application did, what servers tell then differs, and some tell
-nothing: it is made of what the application asked for, as soon as the server is asked.
+The server does the closing handshake, so `framing/closing.py` is told what the server tells:
+
+- A `websocket.disconnect` is PEER_GONE: the server has answered whatever there was to answer.
+- When the server is asked to close, that is PEER_GONE too. What servers tell afterwards differs,
+  and some tell nothing. So the close event has the code that the application has closed with.
 """
 
 from __future__ import annotations
@@ -17,11 +20,15 @@ import logging
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from holdfast.framing.close_codes import NO_CODE, POLICY_VIOLATION, TOO_BIG, VANISHED
+from holdfast.framing.closing import ANSWERING, CLOSING, GONE, OPEN, Do, Fact, step
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping, Sequence
     from typing import Any
 
     from holdfast.config import KeeperLimits
+    from holdfast.framing.closing import Stage
     from holdfast.http.exchange import Receive, Send
     from holdfast.ledger.connection import Connection
     from holdfast.ledger.ledger import Ledger
@@ -30,19 +37,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast.keeper")
 
-# RFC 6455 section 7.4.1: for reporting only, never on the wire.
-NO_CODE = 1005
-VANISHED = 1006
-
-POLICY_VIOLATION = 1008
-TOO_BIG = 1009
-
 
 class Close(NamedTuple):
-    """The last thing in a row: begin the closing handshake."""
+    """The last thing in a row: ask the server to close."""
 
     code: int
     reason: str
+
+
+WITHOUT_CLOSE = Close(VANISHED, "")
 
 
 async def _send_close(send: Send, close: Close) -> None:
@@ -56,27 +59,26 @@ async def _send_close(send: Send, close: Close) -> None:
         await send({"type": "websocket.close"})
 
 
-def _read_close(message: MutableMapping[str, Any]) -> tuple[int, str]:
+def _read_close(message: MutableMapping[str, Any]) -> Close:
     """Return the code and the reason of a `websocket.disconnect`."""
     code: int | None = message.get("code")
     reason: str | None = message.get("reason")
     # An IntEnum is no code for the wire between keeper and worker.
-    return NO_CODE if code is None else int(code), reason or ""
+    return Close(NO_CODE if code is None else int(code), reason or "")
 
 
 class AsgiSocket:
     """One connection, as an ASGI server has it."""
 
     __slots__ = (
-        "closing",
+        "close",
         "connection",
         "ended",
-        "is_gone",
         "outbound",
         "presence",
         "resumed",
         "send",
-        "violation",
+        "stage",
         "waiting",
         "writer",
     )
@@ -84,25 +86,23 @@ class AsgiSocket:
     def __init__(self, connection: Connection, send: Send) -> None:
         self.connection = connection
         self.send = send
+        self.stage: Stage = OPEN
+        # What the application has closed with, or what a violation is closed with.
+        self.close: Close | None = None
         self.outbound: deque[str | bytes | Close] = deque()
         # Bytes, or characters of text, in that row.
         self.waiting = 0
         # Hands the row to the server, while there is something in it.
         self.writer: asyncio.Task[None] | None = None
-        # What the application closed with, as soon as that is in the row.
-        self.closing: Close | None = None
-        # What the client will be closed with, when what it sent before has been answered.
-        self.violation: Close | None = None
-        # True when nothing more is received.
-        self.is_gone = False
-        # What its task waits for: to be read again, or that its close event was handled; and what
-        # ends its waiting for the server.
+        # The task of the connection waits for one of these: the ledger has room again; the close
+        # event was handled; the server has received something, for which it waits no longer than
+        # `presence` lets it.
         self.resumed: asyncio.Future[None] | None = None
         self.ended: asyncio.Future[None] | None = None
         self.presence: asyncio.Timeout | None = None
 
     def __repr__(self) -> str:
-        return f"<AsgiSocket {'gone' if self.is_gone else 'open'} {self.connection!r}>"
+        return f"<AsgiSocket {self.stage.name.lower()} {self.connection!r}>"
 
 
 class AsgiSockets:
@@ -129,6 +129,13 @@ class AsgiSockets:
         self._dirty: list[AsgiSocket] = []
         # Those whose tasks wait until their close events were handled.
         self._ending: set[AsgiSocket] = set()
+        self._run: dict[Do, Callable[[AsgiSocket, Close], None]] = {
+            Do.SEND_CLOSE: self._send_close,
+            Do.TELL: self._tell,
+            Do.ASK: self._ask,
+            Do.START_TIMER: self._start_timer,
+            Do.RELEASE: self._release,
+        }
 
     # --- one connection, from its adoption to its end -------------------------------------------
 
@@ -146,21 +153,22 @@ class AsgiSockets:
         try:
             # A timeout without a time is asyncio's way to cancel a part of a task and no more.
             async with asyncio.timeout(None) as sock.presence:
-                await self._receive_all(sock, receive)
+                try:
+                    await self._receive_all(sock, receive)
+                finally:
+                    sock.presence = None
         except TimeoutError:
-            pass  # `_cut`
+            pass  # `_advance` has ended the waiting.
         except asyncio.CancelledError:
             self.lose(sock)
             raise
         except Exception as error:
             log.debug("the server failed to receive: %r", error)
             self.lose(sock)
-        finally:
-            sock.presence = None
         await self._finish(sock)
 
     async def _receive_all(self, sock: AsgiSocket, receive: Receive) -> None:
-        while not sock.is_gone:
+        while sock.stage < ANSWERING:
             if sock.connection.is_paused:
                 sock.resumed = self._loop.create_future()
                 await sock.resumed
@@ -172,57 +180,22 @@ class AsgiSockets:
                 text: str | None = message.get("text")
                 self._receive_message(sock, bytes(message["bytes"]) if text is None else text)
             elif kind == "websocket.disconnect":
-                self._receive_close(sock, *_read_close(message))
+                self._advance(sock, Fact.PEER_GONE, sock.close or _read_close(message))
             self._end_turn()
 
     def _receive_message(self, sock: AsgiSocket, data: str | bytes) -> None:
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
         if size > self._limits.max_message:
             self.hits["max_message"] += 1
-            self._receive_violation(sock, Close(TOO_BIG, "the message is too big"))
+            self._advance(sock, Fact.PEER_VIOLATES, Close(TOO_BIG, "the message is too big"))
         else:
             self._ledger.receive_message(sock.connection, data)
 
-    def _receive_violation(self, sock: AsgiSocket, close: Close) -> None:
-        """Receive nothing more; what the client sent before is answered first."""
-        if self._ledger.receive_violation(sock.connection, *close):
-            self._release(sock)
-            self._put(sock, close)
-        else:
-            sock.is_gone = True
-            sock.violation = close
-            self._loop.call_later(self._limits.close_timeout, self._give_up_answers, sock)
-
-    def _receive_close(self, sock: AsgiSocket, code: int, reason: str) -> None:
-        if sock.closing is not None:
-            code, reason = sock.closing
-        self._release(sock)
-        self._ledger.receive_close(sock.connection, code, reason)
-
-    def _note_closed(self, sock: AsgiSocket) -> None:
-        """The server is about to do what the application has asked for."""
-        if not sock.is_gone and sock.closing is not None:
-            self._receive_close(sock, *sock.closing)
-            self._end_turn()
-            self._cut(sock)
-
     def lose(self, sock: AsgiSocket) -> None:
         """The server has given up on the connection without saying why."""
-        if not sock.is_gone:
-            self._release(sock)
-            self._ledger.receive_close(sock.connection, VANISHED, "")
+        if sock.stage is not GONE:
+            self._advance(sock, Fact.PEER_GONE)
             self._end_turn()
-
-    def _fail(self, sock: AsgiSocket, code: int, reason: str) -> None:
-        """Fail the connection (RFC 6455 section 7.1.7); what the client still says is lost."""
-        self._release(sock)
-        self._put(sock, Close(code, reason))
-        self._ledger.receive_close(sock.connection, code, reason)
-
-    def _release(self, sock: AsgiSocket) -> None:
-        sock.is_gone = True
-        sock.connection.socket = None
-        sock.outbound.clear()
 
     async def _finish(self, sock: AsgiSocket) -> None:
         """Return when nothing of the connection is left to do: then the server ends it."""
@@ -234,6 +207,7 @@ class AsgiSockets:
             await asyncio.wait([sock.writer], timeout=self._limits.close_timeout)
         if sock.writer is not None:
             sock.writer.cancel()
+        self._advance(sock, Fact.PEER_GONE)
 
     def _note_ends(self) -> None:
         for sock in [sock for sock in self._ending if not sock.connection.mailbox.count]:
@@ -245,7 +219,7 @@ class AsgiSockets:
 
     def write(self, connection: Connection, data: str | bytes) -> None:
         sock: AsgiSocket | None = connection.socket
-        if sock is None or sock.closing is not None:
+        if sock is None or (sock.stage is not OPEN and sock.stage is not ANSWERING):
             return
         self._put(sock, data)
         sock.waiting += len(data)
@@ -254,25 +228,20 @@ class AsgiSockets:
             # their memory.
             self.hits["max_outbound"] += 1
             sock.writer.cancel()
-            self._fail(sock, POLICY_VIOLATION, "slow consumer")
-            self._cut(sock)
+            sock.outbound.clear()
+            self._advance(sock, Fact.WE_FAIL, Close(POLICY_VIOLATION, "slow consumer"))
 
     def write_many(self, connections: Sequence[Connection], data: str | bytes) -> None:
         for connection in connections:
             self.write(connection, data)
 
     def close(self, connection: Connection, code: int, reason: str) -> None:
-        sock: AsgiSocket | None = connection.socket
-        if sock is not None and sock.closing is None:
-            sock.closing = Close(code, reason)
-            self._put(sock, sock.closing)
-            self._loop.call_later(self._limits.close_timeout, self._give_up, sock)
+        if connection.socket is not None:
+            self._advance(connection.socket, Fact.WE_CLOSE, Close(code, reason))
 
     def end(self, connection: Connection) -> None:
-        sock: AsgiSocket | None = connection.socket
-        if sock is not None and sock.violation is not None and sock.closing is None:
-            connection.socket = None
-            self._put(sock, sock.violation)
+        if connection.socket is not None:
+            self._advance(connection.socket, Fact.ANSWERED)
 
     def pause_reading(self, connection: Connection) -> None:
         """Its task looks before it receives."""
@@ -326,7 +295,9 @@ class AsgiSockets:
                 item = row.popleft()
                 if type(item) is Close:
                     # Before, since a server may keep it until its own `receive` has returned.
-                    self._note_closed(sock)
+                    if sock.stage is CLOSING:
+                        self._advance(sock, Fact.PEER_GONE, item)
+                        self._end_turn()
                     await _send_close(sock.send, item)
                 else:
                     await sock.send(
@@ -345,22 +316,41 @@ class AsgiSockets:
             # Cancelled because it took too long, with a close frame after it.
             self._start_writer(sock)
 
-    # --- the end of patience --------------------------------------------------------------------
+    # --- the closing handshake ------------------------------------------------------------------
 
-    def _give_up(self, sock: AsgiSocket) -> None:
-        """The closing handshake takes too long."""
-        if not sock.is_gone:
-            self.lose(sock)
-            self._cut(sock)
+    def _advance(self, sock: AsgiSocket, fact: Fact, close: Close = WITHOUT_CLOSE) -> None:
+        """Do what follows from a fact, with the code and the reason that it comes with."""
+        if sock.stage is ANSWERING and sock.close is not None:
+            close = sock.close
+        sock.stage, todo = step(sock.stage, fact)
+        for do in todo:
+            if do in self._run:  # All else is the server's.
+                self._run[do](sock, close)
+        if sock.stage >= ANSWERING and sock.presence is not None:
+            # Its task waits for the server no longer.
+            sock.presence.reschedule(0)
+            sock.presence = None
 
-    def _give_up_answers(self, sock: AsgiSocket) -> None:
-        """What a client sent before it broke a rule takes too long to answer."""
-        if sock.connection.socket is sock:
-            self._ledger.receive_close(sock.connection, VANISHED, "")
-            self.end(sock.connection)
+    def _send_close(self, sock: AsgiSocket, close: Close) -> None:
+        sock.close = close
+        self._put(sock, close)
+
+    def _tell(self, sock: AsgiSocket, close: Close) -> None:
+        self._ledger.receive_close(sock.connection, *close)
+
+    def _ask(self, sock: AsgiSocket, close: Close) -> None:
+        sock.close = close
+        if self._ledger.receive_violation(sock.connection, *close):
+            self._advance(sock, Fact.ANSWERED)
+
+    def _start_timer(self, sock: AsgiSocket, close: Close) -> None:
+        self._loop.call_later(self._limits.close_timeout, self._pass_deadline, sock)
+
+    def _pass_deadline(self, sock: AsgiSocket) -> None:
+        if sock.stage is not GONE:
+            self._advance(sock, Fact.DEADLINE)
             self._end_turn()
 
-    def _cut(self, sock: AsgiSocket) -> None:
-        """Have its task wait for the server no longer."""
-        if sock.presence is not None:
-            sock.presence.reschedule(0)
+    def _release(self, sock: AsgiSocket, close: Close) -> None:
+        sock.connection.socket = None
+        sock.outbound.clear()

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.attachment import SCALARS, Attachment
 from holdfast.core.ports import Metadata
+from holdfast.framing.close_codes import may_be_chosen
 from holdfast.web.json import to_json
 
 if TYPE_CHECKING:
     from typing import Any
 
     from holdfast.core.ports import Outbox
-
-# RFC 6455 section 7.4 and the IANA registry: what an endpoint may put on the wire. 1005, 1006 and
-# 1015 are for reporting only; 1004 is reserved; 1016 to 2999 are not assigned.
-_SENDABLE = frozenset({1000, 1001, 1003, *range(1007, 1015)})
 
 # Stands for an attachment that was not decoded; of a type that cannot change in place.
 UNOPENED = type("Unopened", (), {"__slots__": ()})()
@@ -229,7 +226,7 @@ def check_close(code: object, reason: object) -> str:
     """Return `reason` as a plain str; raise unless it and `code` may be put into a close frame."""
     if not isinstance(code, int) or isinstance(code, bool):
         raise TypeError(f"a close code is an int, not {type(code).__qualname__}")
-    if code not in _SENDABLE and not 3000 <= code <= 4999:
+    if not may_be_chosen(code):
         raise ValueError(f"close code {code} may not be sent (RFC 6455 section 7.4)")
     if not isinstance(reason, str):
         raise TypeError(f"a close reason is a str, not {type(reason).__qualname__}")

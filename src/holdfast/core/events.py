@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from holdfast.core.connection import Connection
 from holdfast.errors import EventSettled
+from holdfast.framing.close_codes import VANISHED
 from holdfast.web.json import parse_json
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ class WebSocketCloseEvent(ExtendableEvent):
         self.source = Connection(outbox, serial, about, attachment, closed=True)
         self.code = code
         self.reason = reason
-        self.was_clean = code != 1006
+        self.was_clean = code != VANISHED
         self.number = number
         self.attempt = attempt
 

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from holdfast.core.attachment import Attachment
 from holdfast.core.connection import check_close, check_message
 from holdfast.errors import AttachmentError
+from holdfast.framing.close_codes import NO_CODE, NORMAL, POLICY_VIOLATION, VANISHED
 from holdfast.framing.handshake import encode_response
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import encode_plain
@@ -47,11 +48,6 @@ if TYPE_CHECKING:
     Message: TypeAlias = MutableMapping[str, Any]
     Sent: TypeAlias = "Accept | Reopened | Answer | None"
     Leaving: TypeAlias = wire.Ack | wire.Act | wire.Release
-
-NORMAL = 1000
-NO_CODE = 1005
-VANISHED = 1006
-POLICY_VIOLATION = 1008
 
 # Only its form is looked at here.
 ANY_KEY = b"AAAAAAAAAAAAAAAAAAAAAA=="

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from holdfast.core.ports import Metadata, current_outbox
 from holdfast.endpoints.record import Endpoint
 from holdfast.endpoints.task import EndpointTask
+from holdfast.framing.close_codes import GOING_AWAY, INTERNAL_ERROR
 from holdfast.http.mounts import Mounts, path_below
 from holdfast.wire import messages as wire
 from holdfast.worker.stream_link import Nowhere
@@ -35,9 +36,6 @@ log = logging.getLogger("holdfast.worker")
 # A tuple: a union would be built anew for each message.
 DELIVERIES = (wire.DeliverText, wire.DeliverBinary, wire.DeliverClose)
 
-# RFC 6455 section 7.4.1.
-GOING_AWAY = 1001
-INTERNAL_ERROR = 1011
 
 # What may leave in one turn before whoever sends has to wait until it has left; as much as
 # asyncio's transports take before they ask uvicorn to wait. A message has a price of its own, or

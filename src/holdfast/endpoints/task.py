@@ -22,6 +22,7 @@ from holdfast.endpoints.protocol import (
     Reopened,
     Stage,
 )
+from holdfast.framing.close_codes import INTERNAL_ERROR, NORMAL, SERVICE_RESTART
 from holdfast.http.asgi import HandoverUnavailable
 from holdfast.web.headers import Headers
 from holdfast.wire import messages as wire
@@ -38,10 +39,6 @@ log = logging.getLogger("holdfast.worker")
 
 PUBLICATIONS = (wire.PublishText, wire.PublishBinary, wire.PublishJson)
 
-# RFC 6455 section 7.4.1, and the IANA registry.
-NORMAL = 1000
-INTERNAL_ERROR = 1011
-SERVICE_RESTART = 1012
 
 # One that was begun again and has not asked for a message by then only sends: it has come as far as
 # it will.

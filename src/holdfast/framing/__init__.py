@@ -5,6 +5,8 @@ request become a refusal or a 101 response (`handshake`). No file here knows a s
 event loop.
 
     frames.py      the events and the encoders
+    close_codes.py all close codes, and who may use which
+    closing.py     the closing handshake of one connection
     decoder.py     one client's byte stream → events
     inflate.py     the part of the decoder that reads compressed messages
     deflate.py     the agreement on compression, and messages → compressed frames

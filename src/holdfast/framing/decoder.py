@@ -26,6 +26,7 @@ from __future__ import annotations
 from codecs import utf_8_decode
 from typing import Final, TypeAlias
 
+from holdfast.framing.close_codes import INVALID_DATA, PROTOCOL_ERROR, TOO_BIG, may_be_sent
 from holdfast.framing.frames import (
     BINARY,
     CLOSE,
@@ -43,7 +44,6 @@ from holdfast.framing.frames import (
     Ping,
     Pong,
     Violation,
-    is_receivable_close_code,
 )
 from holdfast.framing.inflate import STATE_SIZE, InflateError, Inflater, inflate_whole
 
@@ -59,20 +59,22 @@ _WHOLE_TEXT: Final = FIN | TEXT
 _WHOLE_BINARY: Final = FIN | BINARY
 _WHOLE_COMPRESSED: Final = (FIN | RSV1 | TEXT, FIN | RSV1 | BINARY)
 
-_RESERVED_BIT = Violation(1002, "a reserved bit is set, but no extension in use means that")
-_UNKNOWN_OPCODE = Violation(1002, "the opcode is unknown")
-_CONTROL_FRAGMENTED = Violation(1002, "a control frame must not be fragmented")
-_CONTROL_TOO_LONG = Violation(1002, "a control frame carries at most 125 bytes")
-_NOTHING_TO_CONTINUE = Violation(1002, "a continuation frame came outside of a message")
-_MESSAGE_UNFINISHED = Violation(1002, "a new message began before the last one ended")
-_NOT_MASKED = Violation(1002, "a frame from a client must be masked")
-_LENGTH_TOO_LARGE = Violation(1002, "the top bit of a 64-bit length must be 0")
-_LENGTH_NOT_MINIMAL = Violation(1002, "the length is not in its shortest form")
-_MESSAGE_TOO_BIG = Violation(1009, "the message is too big")
-_TEXT_INVALID = Violation(1007, "the text is not valid UTF-8")
-_CLOSE_TOO_SHORT = Violation(1002, "a close code takes two bytes, not one")
-_CLOSE_CODE_INVALID = Violation(1002, "the close code must not be sent")
-_REASON_INVALID = Violation(1007, "the close reason is not valid UTF-8")
+_RESERVED_BIT = Violation(
+    PROTOCOL_ERROR, "a reserved bit is set, but no extension in use means that"
+)
+_UNKNOWN_OPCODE = Violation(PROTOCOL_ERROR, "the opcode is unknown")
+_CONTROL_FRAGMENTED = Violation(PROTOCOL_ERROR, "a control frame must not be fragmented")
+_CONTROL_TOO_LONG = Violation(PROTOCOL_ERROR, "a control frame carries at most 125 bytes")
+_NOTHING_TO_CONTINUE = Violation(PROTOCOL_ERROR, "a continuation frame came outside of a message")
+_MESSAGE_UNFINISHED = Violation(PROTOCOL_ERROR, "a new message began before the last one ended")
+_NOT_MASKED = Violation(PROTOCOL_ERROR, "a frame from a client must be masked")
+_LENGTH_TOO_LARGE = Violation(PROTOCOL_ERROR, "the top bit of a 64-bit length must be 0")
+_LENGTH_NOT_MINIMAL = Violation(PROTOCOL_ERROR, "the length is not in its shortest form")
+_MESSAGE_TOO_BIG = Violation(TOO_BIG, "the message is too big")
+_TEXT_INVALID = Violation(INVALID_DATA, "the text is not valid UTF-8")
+_CLOSE_TOO_SHORT = Violation(PROTOCOL_ERROR, "a close code takes two bytes, not one")
+_CLOSE_CODE_INVALID = Violation(PROTOCOL_ERROR, "the close code must not be sent")
+_REASON_INVALID = Violation(INVALID_DATA, "the close reason is not valid UTF-8")
 
 # A header without fault: its first byte, the length of the payload, and where that starts.
 _Header: TypeAlias = tuple[int, int, int]
@@ -426,7 +428,7 @@ def _decode_close(payload: bytes) -> Close | Violation:
     if len(payload) == 1:
         return _CLOSE_TOO_SHORT
     code = int.from_bytes(payload[:2], "big")
-    if not is_receivable_close_code(code):
+    if not may_be_sent(code):
         return _CLOSE_CODE_INVALID
     try:
         return Close(code, payload[2:].decode())

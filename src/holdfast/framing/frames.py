@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from struct import pack
 from typing import Final, TypeAlias
 
+from holdfast.framing.close_codes import may_be_sent
+
 # The first byte of a frame (RFC 6455 section 5.2): FIN, three reserved bits, four bits of opcode.
 # Plain numbers, not an enum: a byte off the wire may be anything, and is compared, not converted.
 FIN: Final = 0x80
@@ -48,7 +50,7 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """The client closes, or agrees to a close. A code of None was not sent: 1005 in the API."""
+    """The client closes, or agrees to a close. A code of None was not sent: NO_CODE in the API."""
 
     code: int | None
     reason: str
@@ -64,21 +66,6 @@ class Violation:
 
 # A text message is a `str`, a binary message a `bytes`.
 Event: TypeAlias = str | bytes | Ping | Pong | Close | Violation
-
-
-def is_receivable_close_code(code: int) -> bool:
-    """True when a client may put this code into a Close frame."""
-    # Section 7.4 and the IANA registry. 1004 has no meaning yet; 1005, 1006 and 1015 stand for
-    # what did not come in a frame and so must not come in one; 1012 to 1014 were registered after
-    # the RFC. 1016 to 2999 are for future standards: none of them was agreed on here.
-    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
-
-
-def is_sendable_close_code(code: int) -> bool:
-    """True when this server may put this code into a Close frame."""
-    # Not even 1010 is left out, though a server has no use of its own for it: the answer to a
-    # Close typically carries the code received (section 5.5.1).
-    return is_receivable_close_code(code)
 
 
 # Heads of the frames that matter most, made once: 7 ns to index one, 68 ns to build one.
@@ -133,7 +120,8 @@ def encode_close(code: int | None = None, reason: str = "") -> bytes:
         if reason:
             raise ValueError("a close reason needs a close code")
         return _control_frame(CLOSE, b"")
-    if not is_sendable_close_code(code):
+    # The answer to a Close carries the code received, typically (section 5.5.1): so 1010 too.
+    if not may_be_sent(code):
         raise ValueError(f"close code {code} may not be sent")
     encoded = reason.encode()
     if len(encoded) > MAX_CONTROL_PAYLOAD - 2:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final
 
+from holdfast.framing.close_codes import INVALID_DATA, POLICY_VIOLATION
 from holdfast.framing.frames import Violation
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ _END: Final = b"\x01\x00\x00\xff\xff"
 # RFC 7692 names no code for this. 1007 is for "data within a message that was not consistent with
 # the type of the message" (RFC 6455 section 7.4.1), and the frame is in order: so does `ws`, while
 # `websockets` closes with 1002.
-_INVALID = Violation(1007, "the compressed data are not valid DEFLATE")
-_INCOMPLETE = Violation(1007, "the compressed data end within a block")
+_INVALID = Violation(INVALID_DATA, "the compressed data are not valid DEFLATE")
+_INCOMPLETE = Violation(INVALID_DATA, "the compressed data end within a block")
 # Not against the protocol; only, nobody does that.
-_TOO_MANY_FINAL_BLOCKS = Violation(1008, "the compressed data have too many final blocks")
+_TOO_MANY_FINAL_BLOCKS = Violation(
+    POLICY_VIOLATION, "the compressed data have too many final blocks"
+)
 
 
 class InflateError(Exception):

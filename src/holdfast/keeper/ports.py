@@ -56,7 +56,7 @@ class ClientSockets(Protocol):
     hits: Counter[str]
     """How often a limit made a difference, by the name of its setting."""
     received: int
-    """Bytes of unfinished messages that came since somebody set this to 0."""
+    """Bytes that came in large reads; what it grows by may have to be looked at."""
 
     def adopt(
         self,

@@ -1,15 +1,17 @@
-"""Whose bytes are read now, how many of them, and whose later.
+"""Decides whose bytes are read now, how many of them, and whose later.
 
-Pure: time is passed in. `keeper/sockets.py` asks before it reads, and tells what came.
+Pure: time is passed in. `keeper/socket_reader.py` asks before it reads, and tells what came.
 
-Nobody's bytes are refused, and nobody waits for a client who has much to say:
+No byte is refused. The rules keep a client that sends much from delaying those that send little:
 
-1. A read takes little of a client that is between messages, and more the more there is of one.
-   What a read has brought cannot be put back: no limit stops it.
-2. A client that has more to say than one read takes is *greedy*, and so is a new one until it has
-   been read. All that are greedy share a millisecond of each turn, one after the other.
-3. They are not read at all while workers have so much in hand that others wait behind it.
-4. A client that is over its rate is read when it is under it again.
+1. A read takes few bytes of a client that is between two messages. It takes more in the middle of
+   a message, the more of that message there is. What one read has brought is passed on whatever
+   the limits say: it cannot be put back.
+2. A client is *greedy* when it has more to say than one read takes. A new client counts as greedy
+   until it has been read once. In each turn one millisecond is spent on all greedy clients
+   together, and they take turns.
+3. Greedy clients are not read while workers have so much to do that other clients wait for it.
+4. A client that has sent more than its rate allows is read again when its rate allows it.
 """
 
 from __future__ import annotations
@@ -43,24 +45,23 @@ RATED_READ_SIZE = 512
 # Always so little where messages may be compressed: 1,000 bytes may be 1 MiB.
 INFLATING_READ_SIZE = 2 * 1024
 
-# Seconds of each turn for all who are greedy. A turn without them takes as long on a busy server.
+# Seconds of each turn for all greedy clients together. A turn without them takes as long on a busy
+# server.
 SHARE = 0.001
 
-# How many of those who were put off are looked at in each turn.
+# How many of the clients that were put off may be read in the next turn.
 AT_ONCE = 16
 
-# Bytes that workers may have in hand, while others wait, before the greedy do: some 10 ms for the
-# links.
+# Greedy clients wait when workers have more than so many bytes in hand: some 10 ms for the links.
 IN_HAND = 1024 * 1024
 
-# What was not acknowledged after so many seconds has arrived all the same, at a listener that takes
-# its time.
+# A message that is not acknowledged after so many seconds has arrived: its listener takes its time.
 LATEST = 0.05
 
-# Who is answered within so many seconds has not had to wait.
+# A client that is answered within so many seconds has not waited for others.
 SOON = 0.005
 
-# Reads of less do not count, each for itself.
+# A smaller read does not count as something that others wait for.
 LARGE = 4 * 1024
 
 # What the head of a frame takes: 6 bytes for the smallest, 14 for the largest, 8 for those in
@@ -78,42 +79,46 @@ class ReadScheduler:
         """True if there is a limit to what a client may send per second."""
         self.first_read = RATED_READ_SIZE if limits.max_message_rate else READ_SIZE
         """How much to read of a client that is between messages, and not greedy."""
-        # Those that sent too much, and when they are read again.
+        # Clients that are over their rate, and when each is read again.
         self._throttled: dict[Socket, float] = {}
-        # Those who are greedy and have to wait, in the order they began to.
+        # Greedy clients that have to wait, in the order in which they began to.
         self._put_off: dict[Socket, None] = {}
         self._share = SHARE  # what is left of it in this turn
-        # What workers have in hand, by whom it is from, since when; and all together.
+        # What workers have in hand: the bytes of each client, and since when; and the sum of them.
         self._holders: dict[Connection, tuple[int, float]] = {}
         self._in_hand = 0
         self.is_full = False
         """True while workers have so much in hand that others might wait behind it. To be read
         only: a plain attribute, since it is asked for once per read."""
-        # One who has said little while that was too much, and since when it is not answered.
+        # A client that sent little while workers had too much in hand, and when it sent that. How
+        # soon it is answered tells whether others have to wait.
         self._sample: tuple[Connection, float] | None = None
-        # Until then it is taken for granted that others would have to wait.
+        # Until then others are known to have to wait.
         self._busy_until = 0.0
+        self.has_any = False
+        """True if `end_turn` has anything to do. To be read only, as `is_full`."""
 
     def holds_back(self, sock: Socket) -> bool:
         """True while this client is not to be read."""
         return sock in self._throttled or sock in self._put_off
 
     def is_waiting(self, sock: Socket) -> bool:
-        """True while it is not to be read for the sake of others."""
+        """True while this client is not to be read because others come first."""
         return sock in self._put_off
 
     def admit(self, sock: Socket, now: float) -> bool:
-        """Tell whether a greedy client may be read now. If not, it is in the row for later."""
+        """Return whether a greedy client may be read now. If not, `end_turn` returns it later."""
         if self._share > 0 and not self._is_busy(now):
             return True
         self._put_off[sock] = None
+        self.has_any = True
         return False
 
     def size(self, sock: Socket) -> int:
         """Return how many bytes to read.
 
-        Of a large message, a few times what there is of it: so it takes few steps, and not much is
-        read behind one that is small.
+        In the middle of a message it is a few times what there is of that message. So a large
+        message takes few reads, and little is read behind the end of a small one.
         """
         if sock.bits:
             return min(self.first_read, INFLATING_READ_SIZE)
@@ -128,7 +133,9 @@ class ReadScheduler:
             is_full: there may be more.
             took: seconds, if the client was greedy.
         """
-        self._share -= took
+        if took:
+            self._share -= took
+            self.has_any = True
         decoder = sock.decoder
         if is_full and decoder is not None and size // 2 < decoder.buffered < READ_SIZE:
             # In the middle of a message that is not large; nothing else came with it.
@@ -141,45 +148,42 @@ class ReadScheduler:
         return False
 
     def hand_over(self, connection: Connection, size: int, now: float) -> None:
-        """A worker is getting so many bytes of this client."""
+        """Note that a worker gets so many bytes of this client."""
         if size > LARGE:
             before, _ = self._holders.pop(connection, (0, now))
             self._holders[connection] = (before + size, now)
             self._in_hand += size
+            self.has_any = True
             self.is_full = self._in_hand > IN_HAND
 
     def note_small(self, connection: Connection, now: float) -> None:
-        """A worker is getting little of this client, with much in front of it.
+        """Note that a worker gets little of this client while it has too much in hand.
 
-        Where nobody else says anything, or is answered at once, the greedy need not wait.
+        Greedy clients wait only if there is such a client and it is not answered at once.
         """
         if self._sample is None and connection.mailbox.count == 1:
             self._sample = connection, now
 
     def end_turn(self, now: float) -> Sequence[Socket]:
-        """Return those who were put off and may be read now."""
+        """Return clients that were put off and may be read now."""
         self._share = SHARE
         if self._holders:
             self._forget_what_arrived(now)
         if self._sample is not None:
             self._judge(*self._sample, now)
-        if not self._put_off or self._is_busy(now):
-            return ()
-        released = list(islice(self._put_off, AT_ONCE))
-        for sock in released:
-            del self._put_off[sock]
+        released: Sequence[Socket] = ()
+        if self._put_off and not self._is_busy(now):
+            released = list(islice(self._put_off, AT_ONCE))
+            for sock in released:
+                del self._put_off[sock]
+        self.has_any = bool(self._holders or self._put_off)
         return released
-
-    @property
-    def has_any(self) -> bool:
-        """True if `end_turn` has anything to do."""
-        return bool(self._holders or self._put_off or self._share < SHARE)
 
     def _is_busy(self, now: float) -> bool:
         return self.is_full and (self._sample is not None or now < self._busy_until)
 
     def _judge(self, connection: Connection, since: float, now: float) -> None:
-        """See whether one who said little was answered, and how soon."""
+        """Look whether a client that sent little was answered, and how soon."""
         if now - since > LATEST:
             self._sample = None  # Its listener takes its time.
         elif not connection.mailbox.count:
@@ -202,7 +206,7 @@ class ReadScheduler:
     ) -> float:
         """Note what a read brought; return how much of its rate the client has spent.
 
-        What is over 1 has to be waited for, so many seconds, before it is read again.
+        1 is what it may send in a second. It is not read for as many seconds as this is over 1.
 
         Args:
             size: bytes that were read.
@@ -213,11 +217,12 @@ class ReadScheduler:
         plain = payload(events)
         frames = len(events)
         if sock.bits:
-            # What it was heard to say, not what it took to say it.
+            # What the client says counts, not the bytes that it took to say it.
             size = max(size, plain)
         if not (frames and sock.bits):
-            # Fragments are no events, and cost as much; they show in the heads of frames. (Of
-            # compressed messages that are complete nobody knows what came as what.)
+            # A fragment costs as much as a message, but is no event. Bytes that are no payload are
+            # the heads of frames, and tell how many came. (Not where a message was compressed: its
+            # payload is not what came.)
             frames = max(frames, (size - plain - growth) // HEAD_SIZE)
         spent = self._rates.spend(sock, frames, size, now)
         if spent > 1:
@@ -225,14 +230,14 @@ class ReadScheduler:
         return spent
 
     def due(self, now: float) -> list[Socket]:
-        """Return those who were over their rate and may be read now."""
+        """Return clients that were over their rate and may be read now."""
         due = [sock for sock, until in self._throttled.items() if until <= now]
         for sock in due:
             del self._throttled[sock]
         return due
 
     def forget(self, sock: Socket) -> None:
-        """The client is gone."""
+        """Forget a client that is gone."""
         self._throttled.pop(sock, None)
         self._put_off.pop(sock, None)
         if self._rates is not None:

@@ -1,37 +1,52 @@
 """One client's descriptor.
 
-Shell. Private. The record that `keeper/sockets.py` works on: small, since an idle connection is
-one of these and one `ledger/connection.py:Connection`.
+Shell. Private. The record that the parts of `keeper/sockets.py` work on: small, since an idle
+connection is one of these and one `ledger/connection.py:Connection`.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from holdfast.framing.close_codes import VANISHED
+from holdfast.framing.closing import GONE, OPEN
 from holdfast.keeper.poller import READABLE, WRITABLE
 
 if TYPE_CHECKING:
+    from holdfast.framing.closing import Fact, Stage
     from holdfast.framing.decoder import Decoder
-    from holdfast.keeper.sockets import Sockets
     from holdfast.ledger.connection import Connection
 
 # epoll(7): EPOLLERR and EPOLLHUP, which are reported in any case.
 HUNG_UP = 0x008 | 0x010
 
 
-class Stage(IntEnum):
-    """How far a socket is from its end."""
+class SocketOwner:
+    """Who is told what happens to a socket. Not a Protocol: a compiler can call it directly."""
 
-    OPEN = 0
-    CLOSING = 1  # our close frame is out; waiting for the peer's
-    FINISHING = 2  # nothing is read any more; closes when the last byte is written
-    LINGERING = 3  # we have shut down writing; the peer's last bytes are thrown away
-    GONE = 4
+    def read(self, sock: Socket) -> None:
+        """There are bytes to read, or their end."""
+        raise NotImplementedError
 
+    def resume_writing(self, sock: Socket) -> None:
+        """The kernel takes bytes again."""
+        raise NotImplementedError
 
-# Looked up once: a member of an enum costs more than a name, and these are asked for per message.
-OPEN, CLOSING, FINISHING, LINGERING, GONE = Stage
+    def hang_up(self, sock: Socket) -> None:
+        """The client is gone."""
+        raise NotImplementedError
+
+    def advance(self, sock: Socket, fact: Fact, code: int = VANISHED, reason: str = "") -> None:
+        """Something has happened that `framing/closing.py` has a rule for."""
+        raise NotImplementedError
+
+    def watch(self, sock: Socket) -> None:
+        """What the socket waits for may have changed."""
+        raise NotImplementedError
+
+    def forget(self, sock: Socket) -> None:
+        """The socket is released."""
+        raise NotImplementedError
 
 
 class Socket:
@@ -52,7 +67,9 @@ class Socket:
         "stage",
     )
 
-    def __init__(self, fd: int, connection: Connection, owner: Sockets, address_key: str) -> None:
+    def __init__(
+        self, fd: int, connection: Connection, owner: SocketOwner, address_key: str
+    ) -> None:
         self.fd = fd
         self.connection = connection
         self.owner = owner
@@ -81,6 +98,8 @@ class Socket:
             return
         if events & WRITABLE:
             self.owner.resume_writing(self)
+            if self.stage is GONE:
+                return
         if events & HUNG_UP:
             self.owner.hang_up(self)
         elif events & READABLE:

@@ -12,6 +12,7 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from holdfast.framing.close_codes import VANISHED
 from holdfast.framing.deflate import negotiate
 from holdfast.framing.handshake import encode_response
 from holdfast.keeper.admission import Admission, Refusal
@@ -91,6 +92,8 @@ class Switchboard:
         # Refusals that are not in the log yet, and why the last one was.
         self._turned_away = 0
         self._why = ""
+        # What had been received when the memory was looked at last.
+        self._received = 0
         self._sockets: ClientSockets
         if sockets is None:
             self.poller = Poller(self.end_turn)
@@ -194,7 +197,7 @@ class Switchboard:
 
     def _watch_memory(self) -> None:
         """Near the limit, let nobody in, read less, and close those who hold most."""
-        self._sockets.received = 0
+        self._received = self._sockets.received
         was_short, is_short = self._admission.is_short_of_memory, self._memory.is_short()
         if is_short:
             sockets = [each.socket for each in self._ledger if each.socket is not None]
@@ -217,7 +220,7 @@ class Switchboard:
 
     def end_turn(self) -> None:
         """Run what follows from this turn, then write: one call per socket and link."""
-        if self._sockets.received > SOON:
+        if self._sockets.received - self._received > SOON:
             self._watch_memory()
         write = self._sockets.write
         commands = self._ledger.take_commands()
@@ -353,7 +356,7 @@ class Switchboard:
             self._refuse(link, handover.serial, fd, "its serial or its details make no sense")
         elif fd is None:
             self._admission.leave(address_key)
-            self._ledger.receive_close(connection, 1006, "")
+            self._ledger.receive_close(connection, VANISHED, "")
         else:
             self._sockets.adopt(
                 fd,

@@ -32,6 +32,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from holdfast.errors import UnknownDelivery
+from holdfast.framing.close_codes import GOING_AWAY, INTERNAL_ERROR, SERVICE_RESTART
 from holdfast.ledger import commands as do
 from holdfast.ledger.connection import Connection, Endpoint, StaggeredClose, State
 from holdfast.ledger.dispatcher import Dispatcher
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
 
     from holdfast.config import KeeperLimits
     from holdfast.ledger.mailbox import Content
-
-INTERNAL_ERROR = 1011
-SERVICE_RESTART = 1012
 
 # Seconds between two calls of `Ledger.tick`. A worker whose loop stands is noticed after two or
 # three of these. For the deadlines of connections, which are seconds long, it is exact enough.
@@ -148,7 +146,7 @@ class Ledger:
             if worker is None:
                 self._find_another(connection)
         if self._is_emptying:
-            self._close(wire.Close(connection.serial, 1001, ""))
+            self._close(wire.Close(connection.serial, GOING_AWAY, ""))
         return connection
 
     def receive_message(self, connection: Connection, data: str | bytes) -> None:

@@ -16,6 +16,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from holdfast.config import KeeperSettings, worker_settings
+from holdfast.framing.close_codes import GOING_AWAY
 from holdfast.supervisor import commands as do
 from holdfast.supervisor.children import (
     KeeperProcess,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast")
 
-GOING_AWAY = 1001  # RFC 6455 section 7.4.1
 
 # uvicorn's number. The queue is what keeps TCP connections waiting while no worker accepts.
 BACKLOG = 2048

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from holdfast.core.connection import check_close, check_message
+from holdfast.framing.close_codes import GOING_AWAY, NORMAL, VANISHED
 from holdfast.testing.errors import ConnectionClosed
 from holdfast.web.json import to_json
 
@@ -17,10 +18,7 @@ if TYPE_CHECKING:
     from holdfast.testing.session import Session
     from holdfast.web.headers import Headers
 
-# RFC 6455 section 7.4.1: for reporting only, never on the wire.
-VANISHED = 1006
-
-NORMAL = frozenset({1000, 1001})
+WITHOUT_ERROR = frozenset({NORMAL, GOING_AWAY})
 
 
 class WebSocket:
@@ -166,12 +164,14 @@ class WebSocket:
             try:
                 message = await self.receive()
             except ConnectionClosed as closed:
-                if closed.code in NORMAL:
+                if closed.code in WITHOUT_ERROR:
                     return
                 raise
             yield message
 
-    async def close(self, code: int = 1000, reason: str = "", timeout: float | None = None) -> None:
+    async def close(
+        self, code: int = NORMAL, reason: str = "", timeout: float | None = None
+    ) -> None:
         """Close the connection, and wait until its close event was handled.
 
         After the other side has closed, it only waits.
@@ -211,7 +211,7 @@ class WebSocket:
 
     def drop(self) -> None:
         """For the kit: close without waiting."""
-        self._keeper.receive_close(self._peer, 1000, "")
+        self._keeper.receive_close(self._peer, NORMAL, "")
 
     async def _end(self, code: int, reason: str, timeout: float | None) -> None:
         peer = self._peer

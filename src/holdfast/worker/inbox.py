@@ -22,6 +22,7 @@ from holdfast.core.dispatch import Failure, Suspended, begin
 from holdfast.core.events import WebSocketCloseEvent, WebSocketMessageEvent
 from holdfast.core.ports import current_outbox
 from holdfast.errors import AttachmentError
+from holdfast.framing.close_codes import INTERNAL_ERROR
 from holdfast.http.reporting import report_failure
 from holdfast.wire.messages import Ack, Close, DeliverClose
 from holdfast.wire.outbox import WireOutbox
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     Event: TypeAlias = WebSocketMessageEvent | WebSocketCloseEvent
     # What a connection keeps from one event to the next: its details and its attachment.
     Kept: TypeAlias = tuple[bytes | Metadata, bytes]
-
-INTERNAL_ERROR = 1011
 
 # How often listeners that take too long are looked for.
 SWEEP = 1.0  # seconds

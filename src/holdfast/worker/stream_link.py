@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec.structs import replace
 
 from holdfast.errors import BrokenWire
+from holdfast.framing.close_codes import INTERNAL_ERROR
 from holdfast.wire.messages import Ack, Close, ToWorker
 from holdfast.wire.stream import BatchEncoder, BatchReader
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast.worker")
 
-INTERNAL_ERROR = 1011  # RFC 6455 section 7.4.1
 
 # Well below 128 KiB, from where malloc maps and unmaps fresh pages for each read.
 READ_SIZE = 64 * 1024
