@@ -76,6 +76,8 @@ PURE_FILES = {
     "http/head.py",
     "http/limits.py",
     "http/paths.py",
+    "http/reader.py",
+    "http/response.py",
     "keeper/admission.py",
     "keeper/keepalive.py",
     "keeper/rates.py",
@@ -102,6 +104,8 @@ THIRD_PARTY = {
     "wire": ("msgspec", "msgspec.*"),
     "ledger": ("msgspec", "msgspec.*"),
     "keeper": ("msgspec", "msgspec.*"),
+    # llhttp: a parser, without I/O.
+    "http": ("httptools.*",),
 }
 
 # The keeper never runs application code.

@@ -263,8 +263,6 @@ def serve(settings: ServerSettings, listener: socket.socket) -> int:
     Raises:
         NoServer: there can be no control socket.
     """
-    # Its notes of starting and stopping would read as if the whole server did.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         import uvloop
     except ImportError:

@@ -1,10 +1,9 @@
-"""One HTTP connection, byte for byte, with the test's clock; and what is relied on of uvicorn."""
+"""One HTTP connection, byte for byte, with the test's clock."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
 import os
 import socket
 import weakref
@@ -14,15 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 import pytest
-import uvicorn
 from hypothesis import example, given
 from hypothesis import strategies as st
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from holdfast.config import HttpLimits
 from holdfast.http.asgi import EXTENSION
 from holdfast.http.limits import HttpCounts, Phase
+from holdfast.http.protocol import taken
 from holdfast.http.server import HttpServer
 
 if TYPE_CHECKING:
@@ -105,7 +102,7 @@ class Wire:
 
     @property
     def connections(self) -> set[HttpProtocol]:
-        return cast("set[HttpProtocol]", self.server._server.server_state.connections)
+        return self.server._shared.connections
 
     async def send(self, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(self.client, data)
@@ -152,18 +149,11 @@ async def wire(
         trusted_proxies="127.0.0.1",
     )
     loop = asyncio.get_running_loop()
-    config, state = server._server.config, server._server.server_state
-    config.load()
     listener = socket.create_server(("127.0.0.1", 0))
     if send_buffer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
 
-    def make() -> asyncio.Protocol:
-        return config.http_protocol_class(  # type: ignore[call-arg]
-            config=config, server_state=state, app_state={}, _loop=loop
-        )
-
-    accepting = await loop.create_server(make, sock=listener)
+    accepting = await loop.create_server(server.new_protocol, sock=listener)
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.setblocking(False)
@@ -179,7 +169,7 @@ async def wire(
                 connection.transport.abort()
             accepting.close()
             app.go.set()
-            while state.tasks or state.connections:
+            while server._shared.requests or server._shared.connections:
                 await asyncio.sleep(0.001)
 
 
@@ -209,7 +199,7 @@ def test_a_socket_that_was_given_away_leaves_nothing_to_the_garbage_collector(
             gone = weakref.ref(protocol)
             app.go.clear()
             await line.send(HANDSHAKE)
-            while protocol.cycle is None:
+            while not protocol._requests:
                 await asyncio.sleep(0.001)
             if leaves:
                 line.client.close()
@@ -228,51 +218,11 @@ def test_a_socket_that_was_given_away_leaves_nothing_to_the_garbage_collector(
         gc.enable()
 
 
-# --- uvicorn
-
-
-def test_uvicorn_has_what_is_relied_on() -> None:
-    for name in (
-        "connection_made", "connection_lost", "eof_received", "data_received", "on_message_begin",
-        "on_url", "on_header", "on_headers_complete", "on_body", "on_message_complete",
-        "on_response_complete", "_start_asgi_task", "shutdown",
-    ):  # fmt: skip
-        assert callable(getattr(HttpToolsProtocol, name))
-    assert set(inspect.signature(RequestResponseCycle).parameters) == {
-        "scope", "transport", "flow", "logger", "access_logger", "access_log", "default_headers",
-        "message_event", "expect_100_continue", "keep_alive", "on_response",
-    }  # fmt: skip
-    assert {"total_requests", "connections", "tasks", "default_headers"} <= vars(
-        ServerState()
-    ).keys()
-    for name in ("serve", "startup", "shutdown", "main_loop", "capture_signals"):
-        assert callable(getattr(uvicorn.Server, name))
-
-
-def test_uvicorn_does_nothing_more_when_a_head_is_complete() -> None:
-    # What it did when `on_headers_complete` and `on_response_complete` were written anew; look at
-    # both if this fails.
-    def names(function: Any) -> set[str]:
-        return set(function.__code__.co_names)
-
-    assert names(HttpToolsProtocol.on_headers_complete) == {
-        "parser", "get_http_version", "get_method", "scope", "decode", "should_upgrade",
-        "_should_upgrade", "httptools", "parse_url", "url", "path", "urllib", "parse", "unquote",
-        "root_path", "encode", "query", "limit_concurrency", "len", "connections", "tasks",
-        "service_unavailable", "logger", "warning", "app", "cycle", "RequestResponseCycle",
-        "transport", "flow", "access_logger", "access_log", "server_state", "default_headers",
-        "asyncio", "Event", "expect_100_continue", "should_keep_alive", "on_response_complete",
-        "response_complete", "_start_asgi_task", "pause_reading", "pipeline", "appendleft",
-    }  # fmt: skip
-    assert names(HttpToolsProtocol.on_response_complete) == {
-        "server_state", "total_requests", "transport", "is_closing", "_unset_keepalive_if_required",
-        "flow", "resume_reading", "pipeline", "pop", "_start_asgi_task", "loop", "call_later",
-        "timeout_keep_alive", "timeout_keep_alive_handler", "timeout_keep_alive_task",
-    }  # fmt: skip
+# --- httptools
 
 
 def test_llhttp_still_stops_for_an_upgrade_before_the_body() -> None:
-    # Else `_stop_parsing` is not needed any more.
+    # Else `RequestReader._read_again` is not needed any more.
     class Nothing:
         pass
 
@@ -290,10 +240,10 @@ def test_llhttp_still_stops_for_an_upgrade_before_the_body() -> None:
 def test_a_connection_is_asked_once_in_a_while_and_has_no_timer() -> None:
     async def main() -> None:
         async with wire(LIMITS) as line:
+            timers = len(cast("Any", asyncio.get_running_loop())._scheduled)
             await line.ask()
             await line.phase(Phase.IDLE)
-            (connection,) = line.connections
-            assert connection.timeout_keep_alive_task is None
+            assert len(cast("Any", asyncio.get_running_loop())._scheduled) == timers
             await line.pass_time(0)
             await line.pass_time(4)
             assert line.connections
@@ -305,7 +255,7 @@ def test_a_connection_is_asked_once_in_a_while_and_has_no_timer() -> None:
             assert line.connections
             await line.pass_time(1)
             assert await line.receive_rest() == b""
-            assert line.server.counts == HttpCounts()
+            assert line.server._shared.counts == HttpCounts()
 
     run(main())
 
@@ -319,7 +269,7 @@ def test_a_body_that_trickles_lives_as_long_as_it_does() -> None:
             for count in range(20):
                 await line.pass_time(19)
                 await line.send(b"x")
-                while connection._pieces == count:
+                while connection._reader.pieces == count:
                     await asyncio.sleep(0.001)
             assert (await line.receive()).startswith(b"HTTP/1.1 200 ")
             assert line.app.bodies == [b"x" * 20]
@@ -357,7 +307,7 @@ def test_each_head_has_its_own_time() -> None:
             await line.pass_time(19)
             assert line.connections
             await line.pass_time(20)
-            assert line.server.counts == HttpCounts(header_timeout=1)
+            assert line.server._shared.counts == HttpCounts(header_timeout=1)
 
     run(main())
 
@@ -372,7 +322,7 @@ def test_a_body_that_stops_is_408_and_never_complete() -> None:
             assert (await line.receive()).startswith(b"HTTP/1.1 408 ")
             assert await line.receive() == b""
             assert line.app.bodies == [b"incomplete: hello"]
-            assert line.server.counts == HttpCounts(header_timeout=1)
+            assert line.server._shared.counts == HttpCounts(header_timeout=1)
 
     run(main())
 
@@ -398,14 +348,14 @@ def test_a_download_lives_as_long_as_its_client_takes_something_of_it() -> None:
         async with wire(LIMITS, send_buffer=4096) as line:
             await line.send(b"GET /?400000 HTTP/1.1\r\nHost: a\r\n\r\n")
             await line.phase(Phase.WRITING)
-            size = taken = 0
+            size = got = 0
             while size < 400_000:
                 await line.pass_time(30)
-                before = taken
-                while taken == before and size < 400_000:
+                before = got
+                while got == before and size < 400_000:
                     size += len(await line.receive(2000))
-                    taken = max((each._taken() for each in line.connections), default=0)
-            assert line.server.counts == HttpCounts()
+                    got = max((taken(each.transport) for each in line.connections), default=0)
+            assert line.server._shared.counts == HttpCounts()
             await line.phase(Phase.IDLE)
 
     run(main())
@@ -420,9 +370,9 @@ def test_a_download_that_nobody_takes_ends_and_so_does_its_task() -> None:
             await line.pass_time(59)
             assert line.connections
             await line.pass_time(1)
-            while line.connections or line.server._server.server_state.tasks:
+            while line.connections or line.server._shared.requests:
                 await asyncio.sleep(0.001)
-            assert line.server.counts == HttpCounts(write_timeout=1)
+            assert line.server._shared.counts == HttpCounts(write_timeout=1)
             assert len(await line.receive_rest()) < 100_000
 
     run(main())
@@ -440,7 +390,7 @@ def test_more_to_write_is_no_progress() -> None:
                     connection.transport.write(b"x")
                 await line.pass_time(1.1)
             assert not line.connections
-            assert line.server.counts == HttpCounts(write_timeout=1)
+            assert line.server._shared.counts == HttpCounts(write_timeout=1)
 
     run(main())
 
@@ -463,21 +413,14 @@ def test_who_was_refused_may_linger_for_two_seconds() -> None:
 
 
 def test_without_tcp_any_change_of_what_waits_counts() -> None:
-    async def main() -> None:
-        async with wire(LIMITS) as line:
-            (connection,) = line.connections
-            ours, theirs = socket.socketpair()
-            with ours, theirs:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
 
-                class NotTcp:
-                    def get_extra_info(self, _: str) -> socket.socket:
-                        return ours
+        class NotTcp:
+            def get_extra_info(self, _: str) -> socket.socket:
+                return ours
 
-                real, connection.transport = connection.transport, cast("Any", NotTcp())
-                assert connection._taken() == 0
-                connection.transport = real
-
-    run(main())
+        assert taken(cast("Any", NotTcp())) == 0
 
 
 # --- how it comes does not matter
@@ -522,7 +465,7 @@ def test_requests_are_the_same_however_they_are_cut(requests: list[bytes], cuts:
                 b"" if b"/f" in each else b"hello" for each in requests if each[:4] == b"POST"
             ]
             await line.phase(Phase.IDLE)
-            assert line.server.counts == HttpCounts()
+            assert line.server._shared.counts == HttpCounts()
 
     run(main())
 
@@ -536,14 +479,12 @@ def test_whatever_comes_there_are_whole_answers_in_order_and_then_an_end(
     async def main() -> None:
         async with wire(LIMITS) as line:
             (connection,) = line.connections
-            parser = connection.parser
+            reader = connection._reader
             for piece in pieces:
                 connection.data_received(piece)
-                parser = connection.parser
+                is_head = reader.is_head_request
                 await asyncio.sleep(0)
-            while line.server._server.server_state.tasks and (
-                connection.condition()[0] is not Phase.BODY
-            ):
+            while line.server._shared.requests and (connection.condition()[0] is not Phase.BODY):
                 await asyncio.sleep(0.001)
             for _ in range(10):
                 await line.pass_time(100)
@@ -553,7 +494,7 @@ def test_whatever_comes_there_are_whole_answers_in_order_and_then_an_end(
                 assert head.startswith(b"HTTP/1.1 ")
                 size = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
                 is_refusal = not head.startswith(b"HTTP/1.1 200 ")
-                if is_refusal and parser.get_method() == b"HEAD":
+                if is_refusal and is_head:
                     size = 0
                 assert len(rest) >= size
                 rest = rest[size:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ class Line:
         self.progress = progress
         self.expired: list[Phase] = []
         self.is_aborted = False
+        self.transport: Any = self
 
     def condition(self) -> tuple[Phase, object]:
         return self.phase, self.progress

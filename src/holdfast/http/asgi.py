@@ -1,6 +1,6 @@
 """HTTP through ASGI: one request → one event → one response, or one upgrade.
 
-Shell. The worker runs it under uvicorn. Order of a request with a handshake (RFC 6455 section
+Shell. The server of a worker calls it. Order of a request with a handshake (RFC 6455 section
 4.2): a malformed one is refused; then the `websocketupgrade` listeners may decide; then, as for
 every other request, the `fetch` listeners. Nothing is written before a decision, so a listener
 that raises yields a clean response: that of its HTTPError, or 500.

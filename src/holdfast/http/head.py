@@ -54,7 +54,7 @@ def check_special(version: str, special: Iterable[tuple[bytes, bytes]]) -> Speci
     fields: dict[bytes, list[bytes]] = {}
     for name, value in special:
         fields.setdefault(name, []).append(value)
-    # RFC 9112 section 3.2: one, and before it came to that, at most one. uvicorn takes any number.
+    # RFC 9112 section 3.2: one, and before it came to that, at most one.
     hosts = len(fields.get(b"host", ()))
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise Refused(BAD_REQUEST.because(f"{hosts} Host fields"))

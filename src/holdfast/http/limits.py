@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple, assert_never
 from holdfast.web.http_errors import reason_phrase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from holdfast.config import HttpLimits
 
 # How long a client that was refused may go on sending, so that it reads why: to close at once would
@@ -150,24 +148,22 @@ class Refusal(NamedTuple):
     def because(self, why: str) -> Refusal:
         return self._replace(why=why)
 
-    def encode(
-        self, server_headers: Iterable[tuple[bytes, bytes]], *, with_body: bool = True
-    ) -> bytes:
+    def encode(self, server_fields: bytes, *, with_body: bool = True) -> bytes:
         """Return the response. It says nothing that the status does not say.
 
         Args:
+            server_fields: lines of the server's own.
             with_body: False for the answer to HEAD, whose Content-Length is that of GET.
         """
         phrase = reason_phrase(self.status).encode()
         lines = [
-            b"HTTP/1.1 %d %s" % (self.status, phrase),
-            *(b"%s: %s" % field for field in server_headers),
             b"content-type: text/plain; charset=utf-8",
             b"content-length: %d" % len(phrase),
             *(b"%s: %s" % field for field in self.headers),
             b"connection: close",
         ]
-        return b"\r\n".join(lines) + b"\r\n\r\n" + (phrase if with_body else b"")
+        head = b"HTTP/1.1 %d %s\r\n" % (self.status, phrase) + server_fields + b"\r\n".join(lines)
+        return head + b"\r\n\r\n" + (phrase if with_body else b"")
 
 
 class Refused(Exception):

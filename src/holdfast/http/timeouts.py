@@ -1,7 +1,6 @@
 """Looks at all connections of the HTTP side, and ends those that get nowhere.
 
-Shell. Private. One timer for all: uvicorn has one per request, for the connection's next one, and
-none for anything else. A limit is kept to within one turn.
+Shell. Private. One timer for all, and none per request. A limit is kept to within one turn.
 """
 
 from __future__ import annotations
@@ -34,15 +33,13 @@ class Connection(Protocol):
     """What is looked at; `http/protocol.py:HttpProtocol`."""
 
     vigil: Vigil
+    transport: asyncio.Transport
 
     def condition(self) -> tuple[Phase, object]:
         """Return what it is doing, and what changes when it gets on with that."""
 
     def expire(self, phase: Phase) -> None:
         """End it."""
-
-    def abort(self) -> None:
-        """End it, whatever state it is in."""
 
 
 class Sweep:
@@ -64,6 +61,7 @@ class Sweep:
         self._seconds = {phase: seconds(limits, phase) for phase in Phase}
         self._counts = counts
         self._on_counted = on_counted
+        self._on_turn: Callable[[], None] = lambda: None
         self._told = replace(counts)
         self._last: tuple[Refusal, str | None] | None = None
         self._connections: Collection[Connection] = connections
@@ -72,7 +70,16 @@ class Sweep:
         self.interval = min(INTERVAL, max(SHORTEST, shortest / 4))
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def start(
+        self, loop: asyncio.AbstractEventLoop, on_turn: Callable[[], None] = lambda: None
+    ) -> None:
+        """Look from now on.
+
+        Args:
+            on_turn: called now, and then about once a second.
+        """
+        self._on_turn = on_turn
+        on_turn()
         self._timer = loop.call_later(self.interval, self._turn, loop)
 
     def stop(self) -> None:
@@ -101,10 +108,11 @@ class Sweep:
             except Exception:
                 # Whatever is wrong with it, the others are looked after.
                 log.exception("a connection is ended by a fault of holdfast's")
-                connection.abort()
+                connection.transport.abort()
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_later(self.interval, self._turn, loop)
+        self._on_turn()
         self._go_on(loop, tuple(self._connections))
 
     def _go_on(self, loop: asyncio.AbstractEventLoop, rest: tuple[Connection, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The socket of one handshake request, on its way from uvicorn to the keeper.
+"""The socket of one handshake request, on its way to the keeper.
 
 Shell. Private. `http/protocol.py` makes one when a request wants a WebSocket.
 """
@@ -6,17 +6,25 @@ Shell. Private. `http/protocol.py` makes one when a request wants a WebSocket.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from holdfast.core.ports import Outbox
     from holdfast.core.request_events import Upgrade
-    from holdfast.http.protocol import HttpProtocol
     from holdfast.worker.handover import SocketTaker
 
 # What a client may send behind its handshake request before it is answered. RFC 6455 section 4.1
 # allows nothing at all; what fits one read is kept, more is a client that will not wait.
 MAX_LEFTOVER = 256 * 1024  # bytes
+
+
+class Releasing(Protocol):
+    """The connection whose socket may be given away; `http/protocol.py:HttpProtocol`."""
+
+    transport: asyncio.Transport
+
+    def release(self) -> None:
+        """Somebody else has the socket."""
 
 
 class SocketHandle:
@@ -30,14 +38,14 @@ class SocketHandle:
 
     def __init__(
         self,
-        protocol: HttpProtocol,
+        protocol: Releasing,
         handover: SocketTaker,
         headers: list[tuple[bytes, bytes]],
         address: str,
     ) -> None:
         # None: the connection is lost. Protocol and upgrade handle refer to each other, and what refers to
         # itself waits for the garbage collector, whose pauses grow with what there is of that.
-        self._protocol: HttpProtocol | None = protocol
+        self._protocol: Releasing | None = protocol
         self._handover = handover
         self._headers = headers
         self._address = address
@@ -74,10 +82,8 @@ class SocketHandle:
             lost=is_lost,
         )
         if protocol is not None:
-            # To uvicorn the request ends as if its client had left; the keeper's copy of the socket
-            # keeps the TCP connection open.
-            protocol.cycle.disconnected = True
-            protocol.transport.abort()
+            # The keeper's copy of the socket keeps the TCP connection open.
+            protocol.release()
 
 
 async def _flush_earlier_responses(transport: asyncio.Transport) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Self
 
-# A start imports uvloop, uvicorn and the application in three fresh interpreters.
+# A start imports uvloop and the application in three fresh interpreters.
 START_TIMEOUT = 30.0  # seconds
 
 STOP_TIMEOUT = 20.0  # seconds

@@ -213,8 +213,6 @@ def main() -> None:
     fds = (settings.control_fd, settings.stream_fd, settings.handover_fd, settings.listen_fd)
     keep_from_children(*(fd for fd in fds if fd >= 0))
     log_to_stderr()
-    # Its notes of starting and stopping would read as if the whole server did.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         import uvloop
     except ImportError:
