@@ -242,7 +242,7 @@ class ServiceWorker:
 
         Raises:
             TypeError: something is of the wrong type.
-            ValueError: an origin is none, a size is not above 0, a time is below it.
+            ValueError: an origin is none, or a number is out of the option's bounds.
         """
         # The one door out of the core, and it opens only when somebody knocks: applications are
         # what ASGI servers are given, and nobody else could bring them what runs them there.
