@@ -280,8 +280,8 @@ class AsgiSettings(ApplicationSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class OwnSettings(ApplicationSettings):
-    """What the supervisor and the workers of our own server read."""
+class ProcessSettings(ApplicationSettings):
+    """What the supervisor and the worker processes read."""
 
     application: str
     _: KW_ONLY
@@ -315,7 +315,7 @@ class OwnSettings(ApplicationSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class ServerSettings(OwnSettings):
+class ServerSettings(ProcessSettings):
     """What the supervisor reads."""
 
     host: str = Group.SERVER.setting(
@@ -372,7 +372,7 @@ class ServerSettings(OwnSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerSettings(OwnSettings):
+class WorkerSettings(ProcessSettings):
     """What a worker reads."""
 
     _: KW_ONLY
@@ -406,7 +406,7 @@ def rows() -> Iterator[tuple[str, str, str, str, str]]:
 
 def worker_settings(server: ServerSettings, **own: Any) -> WorkerSettings:
     """Make the settings of a worker: what both kinds know by one name, and what is its `own`."""
-    shared = {each.name: getattr(server, each.name) for each in fields(OwnSettings)}
+    shared = {each.name: getattr(server, each.name) for each in fields(ProcessSettings)}
     return WorkerSettings(**(shared | own))
 
 

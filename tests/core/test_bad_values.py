@@ -461,6 +461,7 @@ TABLE: dict[str, list[Bad]] = {
                 bad(TypeError, f"{name} is a number of seconds, not NoneType", **{name: None}),
                 bad(ValueError, f"{name} is at least 0, not -1", **{name: -1}),
                 bad(ValueError, f"{name} is at least 0, not nan", **{name: float("nan")}),
+                bad(ValueError, f"{name} is at most 86400, not inf", **{name: float("inf")}),
             )
         ],
     ],

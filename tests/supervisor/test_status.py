@@ -34,6 +34,8 @@ def test_each_limit_of_websockets_and_of_http_is_there_with_its_hits() -> None:
     assert limits["max_body"] == {"limit": 100, "hits": 9}
     assert limits["request_timeout"] == {"limit": 30.0, "hits": 0}
     assert limits["max_headers"] == {"limit": 100, "hits": 0}
+    # The end of an idle connection is nothing that a limit did; others are no limits.
+    assert limits.keys() & {"keep_alive", "allow_origins", "max_events"} == set()
 
 
 def test_what_workers_have_counted_is_added_up() -> None:
