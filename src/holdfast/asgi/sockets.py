@@ -129,13 +129,6 @@ class AsgiSockets:
         self._dirty: list[AsgiSocket] = []
         # Those whose tasks wait until their close events were handled.
         self._ending: set[AsgiSocket] = set()
-        self._run: dict[Do, Callable[[AsgiSocket, Close], None]] = {
-            Do.SEND_CLOSE: self._send_close,
-            Do.TELL: self._tell,
-            Do.ASK: self._ask,
-            Do.START_TIMER: self._start_timer,
-            Do.RELEASE: self._release,
-        }
 
     # --- one connection, from its adoption to its end -------------------------------------------
 
@@ -324,33 +317,30 @@ class AsgiSockets:
             close = sock.close
         sock.stage, todo = step(sock.stage, fact)
         for do in todo:
-            if do in self._run:  # All else is the server's.
-                self._run[do](sock, close)
+            self._do(do, sock, close)
         if sock.stage >= ANSWERING and sock.presence is not None:
             # Its task waits for the server no longer.
             sock.presence.reschedule(0)
             sock.presence = None
 
-    def _send_close(self, sock: AsgiSocket, close: Close) -> None:
-        sock.close = close
-        self._put(sock, close)
-
-    def _tell(self, sock: AsgiSocket, close: Close) -> None:
-        self._ledger.receive_close(sock.connection, *close)
-
-    def _ask(self, sock: AsgiSocket, close: Close) -> None:
-        sock.close = close
-        if self._ledger.receive_violation(sock.connection, *close):
-            self._advance(sock, Fact.ANSWERED)
-
-    def _start_timer(self, sock: AsgiSocket, close: Close) -> None:
-        self._loop.call_later(self._limits.close_timeout, self._pass_deadline, sock)
+    def _do(self, do: Do, sock: AsgiSocket, close: Close) -> None:
+        """Do what the table asks for; what is not here, the server does."""
+        if do is Do.SEND_CLOSE:
+            sock.close = close
+            self._put(sock, close)
+        elif do is Do.TELL:
+            self._ledger.receive_close(sock.connection, *close)
+        elif do is Do.ASK:
+            sock.close = close
+            if self._ledger.receive_violation(sock.connection, *close):
+                self._advance(sock, Fact.ANSWERED)
+        elif do is Do.START_TIMER:
+            self._loop.call_later(self._limits.close_timeout, self._pass_deadline, sock)
+        elif do is Do.RELEASE:
+            sock.connection.socket = None
+            sock.outbound.clear()
 
     def _pass_deadline(self, sock: AsgiSocket) -> None:
         if sock.stage is not GONE:
             self._advance(sock, Fact.DEADLINE)
             self._end_turn()
-
-    def _release(self, sock: AsgiSocket, close: Close) -> None:
-        sock.connection.socket = None
-        sock.outbound.clear()
