@@ -25,9 +25,7 @@ VALID_CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
 @pytest.mark.parametrize(
     ("one", "other"), [(Ping(b""), Pong(b"")), (Close(1002, "no"), Violation(1002, "no"))]
 )
-def test_events_of_different_kinds_are_different_though_their_fields_are_the_same(
-    one: Event, other: Event
-) -> None:
+def test_events_of_different_kinds_differ(one: Event, other: Event) -> None:
     assert one != other
 
 
@@ -147,7 +145,7 @@ def test_a_close_code_that_may_not_be_sent_is_an_error(code: int) -> None:
         encode_close(code)
 
 
-def test_the_close_codes_a_client_may_send_are_those_that_have_a_meaning() -> None:
+def test_receivable_close_codes_are_the_registered_ones() -> None:
     assert {code for code in range(65536) if is_receivable_close_code(code)} == VALID_CODES
 
 

@@ -17,7 +17,7 @@ def test_an_endpoint_has_not_been_begun_again_at_first() -> None:
 
 
 @pytest.mark.parametrize(("count", "ticks"), [(1, 1), (1, 10), (10, 1), (7, 3), (100, 7), (3, 0)])
-def test_all_are_closed_in_the_time_there_is_and_in_equal_shares(count: int, ticks: int) -> None:
+def test_closes_are_spread_evenly_over_time(count: int, ticks: int) -> None:
     staggered_close, waiting = StaggeredClose(ticks), connections(count)
     for connection in waiting:
         staggered_close.put(connection)
