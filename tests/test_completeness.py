@@ -10,6 +10,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from tests.test_architecture import imports, package_files
 
 ROOT = Path(__file__).parent.parent
@@ -52,6 +54,7 @@ def has_tests(file: Path) -> bool:
     return any(isinstance(n, functions) and n.name.startswith("test_") for n in tree.body)
 
 
+@pytest.mark.timeout(300)  # It imports all tests, while others run.
 def test_every_file_with_tests_is_found_by_a_run() -> None:
     # The model's CI never ran one of its folders.
     files = [f for f in (ROOT / "tests").rglob("*.py") if "node_modules" not in f.parts]

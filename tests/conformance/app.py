@@ -137,6 +137,7 @@ async def upgrade(event: WebSocketUpgradeEvent) -> None:  # noqa: C901 - a table
             event.accept(subprotocol="chat.v2")
         case "/headers":
             event.set_cookie("seen", "yes")
+            event.set_cookie("twice", "yes")
             event.accept(headers={"x-extra": "1"})
         case "/cookie":
             event.accept().send(request.cookies.get("who", "nobody"))

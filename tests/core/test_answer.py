@@ -58,7 +58,7 @@ def test_an_exposed_error_shows_its_message(develop: bool) -> None:
     assert response.headers.items() == [("x-a", "1"), ("content-type", "text/plain; charset=utf-8")]
 
 
-def test_an_error_that_is_not_exposed_shows_only_what_it_is() -> None:
+def test_hidden_error_shows_only_its_status() -> None:
     assert body_of(failure_response(NotFound("row 17", expose=False), develop=True)) == "Not Found"
     response = failure_response(ServiceUnavailable("db-3 is down"), develop=False)
     assert (response.status, body_of(response)) == (503, "Service Unavailable")
@@ -94,7 +94,7 @@ def test_while_developing_an_error_of_the_server_shows_its_traceback(
     assert response.headers["content-type"].startswith("text/plain")
 
 
-def test_a_message_that_utf_8_cannot_carry_does_not_fail_in_turn() -> None:
+def test_error_message_with_surrogate_is_answered() -> None:
     assert body_of(failure_response(NotFound("a\ud800"), develop=False)) == "a?"
 
 
@@ -145,7 +145,7 @@ def test_a_response_with_another_length_than_its_body_has_is_a_failure(length: s
 
 
 @pytest.mark.parametrize("body", ["hello", None, ""])
-def test_the_length_of_what_is_there_or_of_what_get_would_have_is_fine(body: str | None) -> None:
+def test_head_response_may_state_length_of_get(body: str | None) -> None:
     response = Response(body, headers={"Content-Length": "5"})
     assert settle(FakeHost().new_outbox(), response) is response
 
@@ -279,7 +279,7 @@ def test_cookies_are_on_the_response_but_not_on_the_applications_own_copy() -> N
     assert kept.headers.get_set_cookie() == []
 
 
-def test_a_response_that_the_application_keeps_can_be_read_each_time() -> None:
+def test_kept_response_can_be_read_again() -> None:
     kept = Response("hi")
     assert [body_of(fetch(lambda event: kept)) for _ in range(2)] == ["hi", "hi"]
 
@@ -397,7 +397,7 @@ def test_fetching_that_is_cancelled_has_no_effects() -> None:
     assert host.commits == []
 
 
-def test_fetching_that_is_dropped_does_no_harm_where_it_is_closed() -> None:
+def test_dropped_fetch_closes_without_error() -> None:
     async def wait(event: FetchEvent) -> None:
         await suspend()
 

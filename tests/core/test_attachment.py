@@ -104,7 +104,7 @@ def with_lists(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("value", [None, True, 1, 1.5, "a", b"a", datetime.now(UTC)])
-def test_a_scalar_that_was_not_assigned_is_not_even_encoded(value: object) -> None:
+def test_unassigned_scalar_is_not_encoded(value: object) -> None:
     def encode(value: object) -> bytes:
         raise AssertionError("encoded for nothing")
 
@@ -166,7 +166,7 @@ def test_one_byte_over_the_limit_is_refused() -> None:
         attachment.changed(encode_plain, 31)
 
 
-def test_an_unchanged_value_over_a_limit_that_was_lowered_stays() -> None:
+def test_unchanged_value_stays_over_lowered_limit() -> None:
     attachment = committed([b"x" * 30])
     assert attachment.changed(encode_plain, 1) is None
 
@@ -250,7 +250,7 @@ def test_the_first_place_that_is_not_plain_is_named() -> None:
     assert caught.value.path == "data['a'][1]"
 
 
-def test_what_an_encoder_refuses_although_it_is_plain_is_refused() -> None:
+def test_value_refused_by_encoder_is_refused() -> None:
     cause = OverflowError("no such year")
 
     def encode(value: object) -> bytes:

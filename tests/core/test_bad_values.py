@@ -620,7 +620,7 @@ def run_row(name: str, row: Bad) -> None:
 
 
 @pytest.mark.parametrize(("name", "row"), ROWS)
-def test_a_bad_value_is_refused_in_the_caller_and_changes_nothing(name: str, row: Bad) -> None:
+def test_bad_value_raises_in_caller_without_effect(name: str, row: Bad) -> None:
     # Wherever cookies and headers are given.
     copy_context().run(run_row, name, row)
 
@@ -640,7 +640,7 @@ def test_a_bad_value_is_refused_in_the_caller_and_changes_nothing(name: str, row
         ("holdfast.URL", ["http://a:65535/"], {}),
     ],
 )
-def test_the_largest_and_the_strangest_that_is_allowed_is_taken(
+def test_extreme_allowed_values_are_taken(
     name: str, arguments: list[Any], keywords: dict[str, Any]
 ) -> None:
     def take() -> None:

@@ -150,7 +150,7 @@ def test_other_plain_data_is_published_as_json(
         (nested(50_000), ValueError),
     ],
 )
-def test_what_cannot_be_carried_is_refused_and_nothing_is_published(
+def test_unsendable_data_is_refused_and_not_published(
     outbox: FakeOutbox, message: object, error: type[Exception]
 ) -> None:
     # The model differs: there, nobody learns of it but the receivers.
@@ -159,7 +159,7 @@ def test_what_cannot_be_carried_is_refused_and_nothing_is_published(
     assert outbox.entries == []
 
 
-def test_data_that_changes_after_it_was_posted_was_posted_as_it_was(outbox: FakeOutbox) -> None:
+def test_posted_data_is_a_copy(outbox: FakeOutbox) -> None:
     record, buffer = {"n": 1}, bytearray(b"before")
     LOBBY.post_message(record)
     LOBBY.post_message(buffer)
@@ -207,12 +207,12 @@ def test_publications_and_messages_of_an_event_keep_their_order() -> None:
     assert [entry[0] for entry in outbox_of(event).entries] == ["send", "publish", "send"]
 
 
-def test_posting_in_a_program_that_is_no_holdfast_is_an_error() -> None:
+def test_posting_outside_holdfast_is_an_error() -> None:
     with pytest.raises(NotInsideHoldfast, match=r"^BroadcastChannel\.post_message needs a running"):
         copy_context().run(LOBBY.post_message, "hello")
 
 
-def test_a_wrong_message_is_the_first_thing_to_hear_of() -> None:
+def test_invalid_message_is_reported_before_missing_host() -> None:
     with pytest.raises(TypeError):
         copy_context().run(LOBBY.post_message, object())
 
@@ -336,9 +336,7 @@ def test_a_listener_may_remove_itself(host: FakeHost, kitchen: BroadcastChannel)
     assert heard == ["soup"]
 
 
-def test_work_that_went_with_its_host_does_not_leave_a_channel_deaf(
-    host: FakeHost, kitchen: BroadcastChannel
-) -> None:
+def test_channel_hears_after_its_host_is_gone(host: FakeHost, kitchen: BroadcastChannel) -> None:
     heard: list[object] = []
     kitchen.on("message")(lambda event: heard.append(event.data))
     post(host, "soup")
@@ -392,7 +390,7 @@ def test_messages_are_handed_out_one_after_the_other(
     assert steps == ["begin a", "end a", "begin b", "end b"]
 
 
-def test_what_a_listener_of_a_channel_asks_for_leaves_when_it_has_returned(
+def test_channel_listener_actions_leave_after_return(
     host: FakeHost, kitchen: BroadcastChannel
 ) -> None:
     @kitchen.on("message")
@@ -423,9 +421,7 @@ def test_a_listener_that_raises_is_reported_and_the_next_message_comes(
     assert host.commits == [[("publish", "lobby", "good", 0, 0)]]
 
 
-def test_a_listener_that_is_too_slow_is_told_what_it_missed(
-    host: FakeHost, kitchen: BroadcastChannel
-) -> None:
+def test_slow_listener_gets_a_gap_event(host: FakeHost, kitchen: BroadcastChannel) -> None:
     heard: list[object] = []
     kitchen.on("message")(lambda event: heard.append(event.data))
     kitchen.on("gap")(lambda event: heard.append(("lost", event.lost)))
@@ -469,7 +465,7 @@ def test_an_event_of_a_channel_is_named_by_text(kitchen: BroadcastChannel, type:
     assert kitchen.number == 0
 
 
-def test_a_decorator_of_an_event_that_a_channel_has_not_is_noticed_at_once(
+def test_decorator_for_unknown_event_raises(
     kitchen: BroadcastChannel,
 ) -> None:
     with pytest.raises(ValueError, match="no event 'close' of a channel"):
@@ -580,7 +576,7 @@ def test_an_iteration_ends_when_its_worker_leaves(
         waiting.send(None)
 
 
-def test_iterating_in_a_program_that_is_no_holdfast_is_an_error(kitchen: BroadcastChannel) -> None:
+def test_iterating_outside_holdfast_is_an_error(kitchen: BroadcastChannel) -> None:
     with pytest.raises(NotInsideHoldfast, match=r"^iterating over a BroadcastChannel needs"):
         copy_context().run(aiter, kitchen)
     assert kitchen.number == 0
@@ -603,7 +599,7 @@ def test_a_closed_channel_says_so(host: FakeHost, kitchen: BroadcastChannel) -> 
         aiter(kitchen)
 
 
-def test_what_arrived_before_a_channel_was_closed_is_still_handed_out(
+def test_messages_before_close_are_still_iterated(
     host: FakeHost, kitchen: BroadcastChannel
 ) -> None:
     heard: list[Any] = []

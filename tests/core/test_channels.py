@@ -89,7 +89,7 @@ def test_a_host_that_goes_is_told_nothing_more() -> None:
     assert other.listening == ["lobby", "kitchen"]
 
 
-def test_when_a_host_leaves_every_listener_looks_to_its_iterations() -> None:
+def test_leaving_host_notifies_every_iterating_listener() -> None:
     channels = Channels()
     ears = [Ear("lobby"), Ear("lobby"), Ear("kitchen")]
     for ear in ears:
@@ -211,7 +211,7 @@ def test_an_iteration_that_was_cancelled_is_not_woken() -> None:
     assert list(inbound.messages) == ["a"]
 
 
-def test_an_iteration_ends_when_it_is_told_and_has_had_everything() -> None:
+def test_told_iteration_ends_after_its_last_message() -> None:
     inbound = Inbound(2, FakeHost().new_outbox())
     inbound.put("a")
     inbound.end()
@@ -234,7 +234,7 @@ def test_an_iteration_that_has_lost_messages_raises(lose: str) -> None:
 
 
 @pytest.mark.parametrize("leaves", ["before", "while it waits"])
-def test_an_iteration_that_no_listener_waits_for_ends_when_its_host_leaves(leaves: str) -> None:
+def test_unwaited_iteration_ends_with_its_host(leaves: str) -> None:
     host = FakeHost()
     outbox = host.new_outbox()
     inbound = Inbound(1, outbox)
@@ -249,7 +249,7 @@ def test_an_iteration_that_no_listener_waits_for_ends_when_its_host_leaves(leave
     assert end.value.value is False
 
 
-def test_an_iteration_that_a_listener_waits_for_goes_on_while_its_host_leaves() -> None:
+def test_iteration_of_running_listener_outlasts_leaving_host() -> None:
     host = FakeHost()
     inbound = Inbound(1, host.new_outbox())
     host.is_leaving = True

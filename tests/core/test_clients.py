@@ -75,7 +75,7 @@ def test_an_id_is_a_str(outbox: FakeOutbox) -> None:
         run(CLIENTS.get(3))  # type: ignore[arg-type]
 
 
-def test_clients_are_found_and_nothing_else_is_done_with_them() -> None:
+def test_finding_clients_has_no_other_effect() -> None:
     # The model differs: there, nothing is ever found. A58 is different: what a server cannot do,
     # such as to open a window, has no stub that warns, but no name.
     assert {name for name in dir(Clients) if not name.startswith("_")} == {"get", "match_all"}
@@ -113,9 +113,7 @@ def test_at_most_as_many_as_wanted(outbox: FakeOutbox) -> None:
 
 
 @pytest.mark.parametrize("limit", [MOST, MOST + 1, 2**64 - 1, 2**64, 10**1000])
-def test_a_limit_beyond_all_measure_is_one_that_every_part_takes(
-    outbox: FakeOutbox, limit: int
-) -> None:
+def test_huge_limit_is_capped(outbox: FakeOutbox, limit: int) -> None:
     # Beyond 64 bits it would not go over the wire, and from 63 on it ended the keeper.
     assert match_all(limit=limit) == [1, 2, 3]
     assert outbox.host.limits == [MOST]
@@ -153,7 +151,7 @@ def test_a_wrong_argument_is_refused_where_it_is_given(
 # -- what was found
 
 
-def test_what_is_asked_of_a_found_connection_leaves_with_the_event_that_found_it(
+def test_found_connection_actions_leave_with_their_event(
     outbox: FakeOutbox,
 ) -> None:
     connection = get(outbox, 2)
@@ -181,7 +179,7 @@ def test_the_data_of_a_found_connection_cannot_be_replaced(outbox: FakeOutbox) -
     assert outbox.entries == []
 
 
-def test_a_connection_that_has_closed_is_found_until_its_close_event_has_ended(
+def test_closed_connection_is_found_until_close_event(
     outbox: FakeOutbox,
 ) -> None:
     outbox.host.connections[3] = outbox.host.connections[3]._replace(closed=True)

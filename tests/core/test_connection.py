@@ -73,7 +73,7 @@ def test_encoded_details_are_decoded_when_first_asked_for_and_once() -> None:
     assert scene.host.decoded == [encoded]
 
 
-def test_details_that_nobody_asked_for_go_back_as_they_came() -> None:
+def test_unread_details_are_returned_unchanged() -> None:
     encoded = encode_metadata(ABOUT)
     scene = Scene(encoded)
     scene.connection.send("hi")
@@ -148,7 +148,7 @@ def test_text_and_bytes_are_sent_as_plain_text_and_bytes(data: Any, sent: str | 
     assert type(scene.entries[0][2]) is type(sent)
 
 
-def test_a_buffer_that_changes_after_it_was_sent_was_sent_as_it_was() -> None:
+def test_sent_buffer_is_a_copy() -> None:
     scene, buffer = Scene(), bytearray(b"before")
     scene.connection.send(buffer)  # type: ignore[arg-type] # mypy is strict about bytearray
     buffer[:] = b"after!"
@@ -489,7 +489,7 @@ def test_data_held_across_a_commit_can_still_be_changed_in_place() -> None:
 
 
 @pytest.mark.parametrize("data", [{1, 2}, "\ud800", 2**64, "x" * 32, [[object()]]])
-def test_data_that_cannot_be_kept_leaves_the_old_data_in_place(data: object) -> None:
+def test_invalid_data_keeps_old_data(data: object) -> None:
     encoded = encode_plain("old")
     scene = Scene(attachment=encoded)
     scene.connection.data = data

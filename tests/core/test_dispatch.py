@@ -26,6 +26,7 @@ from holdfast.core.request_events import FetchEvent, Upgrade, WebSocketUpgradeEv
 from holdfast.errors import AlreadyDecided, NotAnUpgradeRequest
 from holdfast.web.request import Request
 from holdfast.web.response import Response
+from tests import jumping
 from tests.core.fakes import (
     URL,
     FakeHost,
@@ -173,7 +174,7 @@ def test_a_later_listener_may_wait_too() -> None:
     assert steps == ["waited", "between", "waited"]
 
 
-def test_what_a_listener_awaits_reaches_the_driver_and_the_answer_the_listener() -> None:
+def test_awaited_value_passes_driver_and_listener() -> None:
     answers: list[object] = []
 
     async def call(event: ExtendableEvent) -> None:
@@ -207,7 +208,7 @@ def test_an_error_of_what_is_awaited_reaches_the_listener() -> None:
 
 
 @pytest.mark.parametrize("waiting", [Late, lambda: Late("a result that nobody wants")])
-def test_a_listener_may_return_something_to_await_that_is_no_coroutine(
+def test_listener_may_return_any_awaitable(
     waiting: Callable[[], Late],
 ) -> None:
     steps: list[str] = []
@@ -227,7 +228,7 @@ def test_listeners_run_under_an_event_loop_as_anywhere() -> None:
     async def main() -> Failure | None:
         return await dispatch(EVENT, [listener(call), notes(steps, "b")])
 
-    assert asyncio.run(main()) is None
+    assert jumping.run(main()) is None
     assert steps == ["FROM A THREAD", "b"]
 
 
@@ -260,7 +261,7 @@ def test_the_first_failure_counts(
 
 @pytest.mark.parametrize("fails", [raises, raises_later])
 @pytest.mark.parametrize("on_error", ["continue", "close"])
-def test_the_listener_that_failed_first_says_what_becomes_of_the_connection(
+def test_first_failed_listener_decides_over_connection(
     fails: Callable[..., Listener], on_error: str
 ) -> None:
     other = "close" if on_error == "continue" else "continue"
@@ -296,7 +297,7 @@ def test_a_listener_that_returns_a_broken_awaitable_has_failed() -> None:
 
 
 @pytest.mark.parametrize("fails", [raises, lambda error: raises_later(error, waits=0)])
-def test_awaiting_what_was_cancelled_before_is_a_failure_as_any(
+def test_awaiting_cancelled_work_is_a_failure(
     fails: Callable[..., Listener],
 ) -> None:
     # It must not look as if whoever runs the events had been cancelled: that would stop them all.
@@ -316,7 +317,7 @@ def test_a_future_that_was_cancelled_before_makes_the_event_fail() -> None:
 
         return begin(EVENT, [listener(call)])
 
-    assert isinstance(error_of(asyncio.run(main())), CancelledError)
+    assert isinstance(error_of(jumping.run(main())), CancelledError)
 
 
 def test_an_event_that_takes_too_long_can_be_cancelled() -> None:
@@ -333,7 +334,7 @@ def test_an_event_that_takes_too_long_can_be_cancelled() -> None:
             await dispatch(EVENT, [listener(call), notes(ended, "b")])
 
     with pytest.raises(TimeoutError):
-        asyncio.run(main())
+        jumping.run(main())
     assert ended == ["cleaned up"]
 
 
@@ -356,7 +357,7 @@ def test_a_suspended_event_that_is_dropped_closes_its_listener() -> None:
 @pytest.mark.parametrize(
     "fails", [raises, lambda error: raises_later(error, waits=0), raises_later]
 )
-def test_what_ends_the_process_is_no_failure_of_an_event(
+def test_process_exit_is_no_event_failure(
     fails: Callable[..., Listener], error: BaseException
 ) -> None:
     with pytest.raises(type(error)):
@@ -487,7 +488,7 @@ def test_listener_that_is_an_object_is_named_by_its_class() -> None:
     assert re.match("the fetch listener .*Page returned str; ", str(error_of(failure)))
 
 
-def test_returning_a_coroutine_that_was_not_awaited_is_a_failure_and_closes_it() -> None:
+def test_returned_unawaited_coroutine_fails_and_closes() -> None:
     response = respond_later()
 
     async def forgot(event: FetchEvent) -> object:
@@ -696,7 +697,7 @@ def test_a_handshake_event_is_answered_by_acceptance_or_rejection() -> None:
     assert refusal.status == 401
 
 
-def test_a_handshake_listener_may_return_a_rejection_or_what_accept_returned() -> None:
+def test_handshake_listener_may_return_its_decision() -> None:
     accept = listener(lambda event: event.accept())
     reject = listener(lambda event: Response("no", status=401))
     assert isinstance(run(dispatch_request(upgrade_event(), [accept])), Upgrade)
@@ -706,7 +707,7 @@ def test_a_handshake_listener_may_return_a_rejection_or_what_accept_returned() -
 
 
 @pytest.mark.parametrize("result", ["text", True, {"name": "Ann"}])
-def test_a_handshake_listener_that_returns_something_else_is_a_failure(result: object) -> None:
+def test_handshake_listener_returning_other_values_fails(result: object) -> None:
     def join(event: WebSocketUpgradeEvent) -> object:
         return result
 
@@ -781,7 +782,7 @@ def test_an_awaited_answer_is_waited_for_even_after_a_failure() -> None:
     assert getcoroutinestate(response) == CORO_CLOSED
 
 
-def test_a_failure_counts_more_than_that_of_an_awaited_answer() -> None:
+def test_listener_failure_outranks_awaited_answers_failure() -> None:
     failure = answer(fetch_event(), lambda event: event.respond_with(refuse()), fail)
     assert error_of(failure).args == ("first",)
 
@@ -807,7 +808,7 @@ async def waits(times: int, result: str = "done") -> str:
     return result
 
 
-def test_a_request_that_failed_leaves_nothing_to_the_garbage_collector() -> None:
+def test_failed_request_leaves_no_garbage_cycle() -> None:
     # `raise NotFound` is an everyday thing, and keeps the event and the request.
     class Missing(Exception):
         pass
@@ -827,7 +828,7 @@ def test_a_request_that_failed_leaves_nothing_to_the_garbage_collector() -> None
         gc.enable()
 
 
-def test_a_failure_whose_error_was_taken_leaves_nothing_to_the_garbage_collector() -> None:
+def test_taken_failure_leaves_no_garbage_cycle() -> None:
     class Missing(Exception):
         pass
 
@@ -859,7 +860,7 @@ def test_work_that_waits_can_be_awaited_for_the_rest() -> None:
     assert run(begun.finish()) == "doneNoneNone"
 
 
-def test_what_waiting_work_awaits_reaches_the_driver_and_the_answer_the_work() -> None:
+def test_waiting_works_value_passes_driver_and_work() -> None:
     begun = first_step(waits(2))
     assert isinstance(begun, Waiting)
     steps = rest(begun)
@@ -873,7 +874,7 @@ async def rest(waiting: Waiting[str]) -> str:
     return await waiting.finish()
 
 
-def test_an_error_of_what_waiting_work_awaits_reaches_the_work() -> None:
+def test_error_of_awaited_future_reaches_work() -> None:
     async def work() -> str:
         try:
             await suspend()

@@ -112,7 +112,7 @@ def test_an_event_has_room_for_nothing_else(
     assert not hasattr(make(FakeHost()), "__dict__")
 
 
-def test_what_is_asked_for_after_the_listeners_leaves_at_once() -> None:
+def test_actions_after_listeners_leave_at_once() -> None:
     host = FakeHost()
     event = message_event(host)
     event.source.send("during")
@@ -197,7 +197,7 @@ def test_an_event_whose_work_has_ended_cannot_be_extended_again() -> None:
         event.wait_until(Late())
 
 
-def test_work_that_raises_ends_and_is_kept_for_the_host() -> None:
+def test_failed_work_is_kept_for_host() -> None:
     host, error = FakeHost(), OSError("no database")
     event = install_event(host)
     assert event.failures == []
@@ -261,7 +261,7 @@ def test_work_that_came_too_late_is_closed() -> None:
     assert host.spawned == []
 
 
-def test_what_work_sends_leaves_with_the_event_or_at_once_after_it() -> None:
+def test_work_sends_with_or_after_its_event() -> None:
     host = FakeHost()
     event = message_event(host)
 
@@ -279,7 +279,7 @@ def test_what_work_sends_leaves_with_the_event_or_at_once_after_it() -> None:
     assert host.leaving == [("send", 5, "after")]
 
 
-def test_a_fetch_event_has_its_request_and_nothing_of_a_page() -> None:
+def test_fetch_event_has_only_its_request() -> None:
     # The model differs: the URL is that of the request, and a request of no page has no client.
     event = fetch_event()
     assert event.request.url.href == URL
@@ -350,7 +350,7 @@ def test_a_flush_commits_changed_data() -> None:
     assert outbox_of(event).entries == [("attach", 5, encode_plain({"n": 2}))]
 
 
-def test_a_flush_of_data_that_cannot_be_kept_sends_nothing() -> None:
+def test_flush_of_invalid_data_sends_nothing() -> None:
     host = FakeHost()
     event = message_event(host)
     event.source.send("a")

@@ -44,7 +44,7 @@ def test_taking_from_an_outbox_empties_it() -> None:
     assert outbox.entries == []
 
 
-def test_what_is_put_into_a_sealed_outbox_leaves_at_once() -> None:
+def test_sealed_outbox_sends_at_once() -> None:
     host = FakeHost()
     outbox = host.new_outbox()
     outbox.send(1, "during")

@@ -73,7 +73,7 @@ def test_what_is_called_otherwise_is_no_application(app: Any) -> None:
         asgi_version(app)
 
 
-def test_an_object_that_is_no_application_is_named_by_its_class() -> None:
+def test_non_application_is_named_by_its_class() -> None:
     class Flask:
         def __call__(self, environ: Any, start_response: Any) -> Any: ...
 

@@ -140,7 +140,7 @@ def test_the_first_answer_counts(first: str, second: str) -> None:
     assert event.decision is decision
 
 
-def test_an_awaitable_that_was_not_the_first_answer_is_closed() -> None:
+def test_second_awaitable_answer_is_closed() -> None:
     event, late = fetch_event(), respond()
     event.respond_with(Response("hi"))
     with pytest.raises(AlreadyDecided):
@@ -169,7 +169,7 @@ def test_the_rules_are_checked_in_their_order(
         event.upgrade_websocket(subprotocol="not offered", headers={"not a token": ""})
 
 
-def test_a_request_that_asked_for_nothing_else_is_not_upgraded() -> None:
+def test_plain_request_is_not_upgraded() -> None:
     # What counts as asking is the host's to say, and it has checked the whole handshake.
     # Nothing is left of it.
     event = fetch_event(Request(URL), upgradable=False)
@@ -242,7 +242,7 @@ def test_first_data_is_committed_with_the_upgrade(
     assert outbox_of(event).entries == [("attach", 1, encode_plain(data))]
 
 
-def test_first_data_that_cannot_be_kept_fails_at_the_commit() -> None:
+def test_invalid_first_data_fails_at_commit() -> None:
     # The model differs: there, data is any object, and stays in its process.
     # The model differs: there, null is kept.
     event = fetch_event()
@@ -309,7 +309,7 @@ def test_more_header_fields_can_go_with_an_upgrade(headers: Any) -> None:
     assert event.decision.headers == Headers({"x-one": "1"})
 
 
-def test_headers_that_change_after_an_upgrade_were_sent_as_they_were() -> None:
+def test_upgrade_headers_are_a_copy() -> None:
     event, headers = fetch_event(), Headers({"x-one": "1"})
     event.upgrade_websocket(headers=headers)
     headers.set("x-one", "2")

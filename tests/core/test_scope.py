@@ -137,7 +137,7 @@ def test_a_listener_says_what_becomes_of_its_connection_when_it_raises(on_error:
 
 
 @pytest.mark.parametrize("type", ["", "message", "Fetch", "push", "fetch ", "\0", "\ud800"])
-def test_an_event_that_does_not_exist_is_refused_with_those_that_do(type: str) -> None:
+def test_unknown_event_is_refused_with_known_ones(type: str) -> None:
     app = ServiceWorker()
     with pytest.raises(ValueError, match=r"^there is no event .*; the events are install, act"):
         app.add_event_listener(type, first)
@@ -230,7 +230,7 @@ def test_removing_what_is_not_registered_is_no_error(listener: object) -> None:
     assert called(app) == []
 
 
-def test_what_a_dispatch_has_taken_does_not_change_under_it() -> None:
+def test_running_dispatch_keeps_its_listeners() -> None:
     app = ServiceWorker()
     app.add_event_listener("fetch", first)
     taken = app.registered["fetch"]
@@ -242,7 +242,7 @@ def test_what_a_dispatch_has_taken_does_not_change_under_it() -> None:
 # -- the decorator
 
 
-def test_a_decorated_function_is_registered_and_stays_what_it_was() -> None:
+def test_decorator_returns_the_function_itself() -> None:
     app = ServiceWorker()
     assert app.on("fetch")(first) is first
     assert called(app) == [first]
@@ -306,7 +306,7 @@ def test_an_application_can_ask_itself() -> None:
     assert run(fetching(app, request).text()) == "GET http://localhost/z 2: "
 
 
-def test_an_application_that_asks_itself_what_it_does_not_know_gets_404() -> None:
+def test_unanswered_fetch_of_itself_is_404() -> None:
     assert fetching(ServiceWorker(), "/nothing").status == 404
 
 

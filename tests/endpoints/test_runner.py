@@ -37,6 +37,7 @@ from holdfast.wire.messages import (
 )
 from holdfast.worker.handover import make_record
 from holdfast.worker.host import WorkerHost
+from tests import jumping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -189,7 +190,7 @@ def play(story: Callable[[], Awaitable[None]]) -> None:
         async with asyncio.timeout(10):
             await story()
 
-    asyncio.run(main())
+    jumping.run(main())
 
 
 async def accept(receive: Any, send: Any, **options: Any) -> None:

@@ -36,14 +36,17 @@ def shared_story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    """A server of its own for a test that replaces code or kills processes."""
-    yield from _story(tmp_path)
+def story(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Story]:
+    """A server of its own for a test that replaces code or kills processes.
+
+    Options come from `@pytest.mark.parametrize("story", [("--option", "value")], indirect=True)`.
+    """
+    yield from _story(tmp_path, *getattr(request, "param", ()))
 
 
-def _story(directory: Path) -> Iterator[Story]:
+def _story(directory: Path, *options: str) -> Iterator[Story]:
     (directory / "version").write_text("1")
     (directory / "journal").touch()
     env = {"VERSION": str(directory / "version"), "JOURNAL": str(directory / "journal")}
-    with Server.start(STORY, env=env) as server:
+    with Server.start(STORY, *options, env=env) as server:
         yield Story(server, directory)

@@ -106,35 +106,6 @@ def test_posts_of_one_publisher_arrive_in_order(rooms: Rooms) -> None:
         assert rooms.heard(pid) == expected
 
 
-def test_a_connection_may_be_left_out_of_a_post(rooms: Rooms) -> None:
-    with ExitStack() as stack:
-        ws, _ = join(stack, rooms, "a")
-        other, _ = join(stack, rooms, "b")
-        ask(ws, "post to others", what="not to me")
-        ask(ws, "post", what="to all")
-        assert [other.recv(10), other.recv(10)] == ["not to me", "to all"]
-        assert ws.recv(10) == "to all"
-
-
-def test_what_is_posted_outside_of_message_events_arrives(rooms: Rooms) -> None:
-    with ExitStack() as stack:
-        ws, _ = join(stack, rooms, "a")
-        ask(ws, "post later", what="from wait_until")
-        assert ws.recv(10) == "from wait_until"
-        rooms.get("/post")
-        assert json.loads(ws.recv(10)) == {"from": "fetch"}
-
-
-def test_what_an_event_posted_that_failed_is_never_seen(rooms: Rooms) -> None:
-    with ExitStack() as stack:
-        ws, _ = join(stack, rooms, "a")
-        ask(ws, "post and raise", what="lost")
-        ask(ws, "post", what="seen")
-        assert ws.recv(10) == "seen"
-    rooms.wait_until_noted('ears "seen"', 2)
-    assert rooms.noted('ears "lost"') == []
-
-
 def test_a_channel_streams_into_a_response_that_ends_with_its_worker(rooms: Rooms) -> None:
     with ExitStack() as stack:
         ws, _ = join(stack, rooms, "a")

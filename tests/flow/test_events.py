@@ -307,13 +307,6 @@ def test_close_event_comes_once_and_last_however_a_connection_ends(
     assert lines == [*[f"ending says {n}" for n in range(20)], f"ending closes {how}"]
 
 
-def test_close_event_may_publish_to_those_who_stay(shared: Events) -> None:
-    with shared.connect("staying") as ws:
-        with shared.connect("going"):
-            pass
-        assert ws.recv(10) == "going has left"
-
-
 def test_close_listener_that_hangs_holds_up_nobody_else(events: Events) -> None:
     # The model differs: there, it may hang for ever, here as long as the event timeout allows.
     # Until it ends, the connection is there to be found.

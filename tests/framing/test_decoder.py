@@ -295,7 +295,7 @@ def test_a_message_is_too_big_as_soon_as_its_length_says_so() -> None:
 
 
 @pytest.mark.parametrize("top", ["00 c8", "01 00", "40 00", "7f ff"])
-def test_a_huge_64_bit_length_is_too_big_and_not_taken_for_a_shorter_form(top: str) -> None:
+def test_huge_length_is_1009(top: str) -> None:
     # 00 c8 is 200: as a 16-bit length it would be a message that is wholly there.
     header = bytes.fromhex("82 ff" + top + "00 00 00 00 00 00")
     assert violation_of(header + bytes(400)) == 1009
@@ -347,7 +347,7 @@ def test_text_fails_at_its_first_wrong_byte_in_a_later_fragment() -> None:
     assert violation_of(begin + rest[:7]) == 1007
 
 
-def test_every_pair_of_bytes_that_cannot_begin_a_character_fails_at_once() -> None:
+def test_impossible_utf8_prefix_fails_at_once() -> None:
     for first in range(0x80, 0x100):
         for second in range(0x100):
             pair = bytes([first, second])
@@ -362,7 +362,7 @@ UTF8_EDGES = bytes.fromhex("61 80 8f 90 9f a0 bf c1 c2 df e0 e1 ed ee f0 f1 f4 f
 @given(st.lists(st.sampled_from(UTF8_EDGES), max_size=30).map(bytes))
 @example(b"\xe2\x82\xac\xed\xa0\x80")
 @settings(deadline=None, max_examples=300)
-def test_text_in_fragments_of_one_byte_fails_at_its_first_wrong_byte(text: bytes) -> None:
+def test_one_byte_fragments_fail_at_wrong_byte(text: bytes) -> None:
     client = decoder()
     opcode = TEXT
     for i in range(len(text)):
@@ -422,7 +422,7 @@ def test_messages_need_not_be_compressed_though_they_could_be() -> None:
     assert both_ways(stream) == ["a", "b", b"c"]
 
 
-def test_no_context_is_taken_over_from_one_message_to_the_next() -> None:
+def test_each_message_inflates_without_context() -> None:
     # Section 7.2.3.2: the second one refers to the first, which was agreed not to happen.
     stream = frame(TEXT | RSV1, bytes.fromhex("f2 48 cd c9 c9 07 00"))
     events = both_ways(stream + frame(TEXT | RSV1, bytes.fromhex("f2 00 11 00 00")))
@@ -463,18 +463,18 @@ def test_a_compressed_message_may_be_larger_than_the_fast_path_takes() -> None:
 
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_a_compressed_message_is_a_violation_where_it_was_not_agreed_on(opcode: int) -> None:
+def test_unnegotiated_compression_is_a_violation(opcode: int) -> None:
     assert violation_of(frame(opcode | RSV1, deflated(b"Hello"))) == 1002
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
-def test_a_control_frame_that_says_it_is_compressed_is_a_violation(opcode: int) -> None:
+def test_rsv1_in_control_frame_is_a_violation(opcode: int) -> None:
     assert violation_of(frame(opcode | RSV1), deflates=True) == 1002
 
 
 @pytest.mark.parametrize("first", [TEXT, TEXT | RSV1])
 @pytest.mark.parametrize("then", [CONTINUATION, TEXT, PING])
-def test_inside_a_message_no_frame_says_that_it_is_compressed(first: int, then: int) -> None:
+def test_rsv1_in_continuation_is_a_violation(first: int, then: int) -> None:
     stream = frame(first, b"", fin=False) + frame(then | RSV1)
     assert violation_of(stream, deflates=True) == 1002
 
@@ -505,14 +505,14 @@ def test_a_tail_that_was_not_removed_does_no_harm() -> None:
     assert both_ways(frame(TEXT | RSV1, deflated(b"Hello") + TAIL)) == ["Hello"]
 
 
-def test_a_compressed_message_may_be_as_big_as_allowed_when_it_is_plain() -> None:
+def test_limit_applies_to_inflated_size() -> None:
     assert both_ways(frame(BINARY | RSV1, deflated(bytes(300)))) == [bytes(300)]
     parts = deflated(bytes(200), bytes(100))
     stream = frame(BINARY | RSV1, parts[:9], fin=False) + frame(CONTINUATION, parts[9:])
     assert both_ways(stream) == [bytes(300)]
 
 
-def test_a_compressed_message_is_too_big_when_it_is_plain() -> None:
+def test_inflated_message_over_limit_is_1009() -> None:
     # Limit after inflating. I-5.1: also across fragments.
     too_big = [Violation(1009, "the message is too big")]
     assert both_ways(frame(BINARY | RSV1, deflated(bytes(301)))) == too_big
@@ -572,7 +572,7 @@ def test_a_character_may_be_cut_by_blocks() -> None:
     assert both_ways(frame(TEXT | RSV1, deflated(*one_by_one(euro)))) == ["€"]
 
 
-def test_a_decoder_is_idle_after_a_compressed_message_and_holds_nothing_of_it() -> None:
+def test_decoder_is_idle_after_compressed_message() -> None:
     # So all connections between messages that agreed on compression may share one decoder too.
     client = decoder(deflates=True)
     for pieces in ([frame(TEXT | RSV1, deflated(b"a"))], one_by_one(frame(TEXT | RSV1, b"\x00"))):
@@ -671,7 +671,7 @@ def buffered(client: Decoder) -> int:
     return len(client._kept) + (len(message.payload) if message else 0)
 
 
-def test_a_frame_that_is_announced_but_does_not_come_costs_nothing() -> None:
+def test_announced_frame_allocates_nothing() -> None:
     client = Decoder(max_message=1 << 30)
     tracemalloc.start()
     client.receive(bytes.fromhex("82 ff 00 00 00 00 40 00 00 00 01 02 03 04"))
@@ -694,7 +694,7 @@ def test_fragments_of_one_byte_cost_one_byte_each() -> None:
 
 
 @pytest.mark.parametrize("piece", [1 << 20, 1000])
-def test_a_bomb_costs_no_more_memory_than_the_limit_and_what_zlib_needs(piece: int) -> None:
+def test_bomb_memory_is_bounded_by_limit(piece: int) -> None:
     limit = 1 << 20
     bomb = frame(BINARY | RSV1, deflated(bytes(32 * limit)))
     client = Decoder(max_message=limit, deflates=True)
@@ -830,7 +830,7 @@ def test_valid_messages_make_their_events_and_leave_the_decoder_idle(
     )
 )
 @settings(deadline=None)
-def test_any_split_of_a_valid_stream_makes_the_same_events(pieces: list[bytes]) -> None:
+def test_events_do_not_depend_on_chunks(pieces: list[bytes]) -> None:
     stream = b"".join(pieces)
     assert events_of(*pieces, deflates=True) == events_of(stream, deflates=True)
     assert events_of(*pieces) == events_of(stream)

@@ -40,7 +40,7 @@ def test_compression_is_off_unless_the_client_offers_it() -> None:
     assert offered(b"permessage-bzip2, x-webkit-deflate-frame", b"permessage-deflate2") is None
 
 
-def test_the_answer_rules_out_that_any_context_is_taken_over() -> None:
+def test_agreement_forbids_context_takeover() -> None:
     # So an idle connection holds no zlib state. Sections 7.1.1.1 and 7.1.1.2: asked for or not.
     assert offered(b"permessage-deflate") == Agreement(12, NO_TAKEOVER)
     asked = b"permessage-deflate; client_no_context_takeover; server_no_context_takeover"
@@ -76,7 +76,7 @@ def test_a_window_that_zlib_does_not_have_is_an_error(window_bits: int) -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"=8", b"=9", b"=15", b'="12"'])
-def test_the_window_of_the_client_is_not_limited_and_so_not_in_the_answer(value: bytes) -> None:
+def test_agreement_leaves_client_window_out(value: bytes) -> None:
     # Section 7.1.2.2: its absence means that the client may use all 15 bits.
     agreement = offered(b"permessage-deflate; client_max_window_bits" + value)
     assert agreement == Agreement(12, NO_TAKEOVER)
@@ -129,7 +129,7 @@ UNACCEPTABLE = [
 
 
 @pytest.mark.parametrize("line", UNACCEPTABLE)
-def test_an_offer_that_is_not_acceptable_is_passed_over_for_the_next(line: bytes) -> None:
+def test_unacceptable_offer_is_skipped(line: bytes) -> None:
     # Section 7.1: the server declines it. That is no error, and another offer may follow.
     good = b"permessage-deflate; server_max_window_bits=9"
     expected = Agreement(9, NO_TAKEOVER + b"; server_max_window_bits=9")
@@ -138,7 +138,7 @@ def test_an_offer_that_is_not_acceptable_is_passed_over_for_the_next(line: bytes
     assert offered(line, good) == expected
 
 
-def test_an_offer_in_quotes_that_are_never_closed_is_none() -> None:
+def test_offer_with_open_quote_is_none() -> None:
     assert offered(b'other; name="a, permessage-deflate') is None
     assert offered(b'permessage-deflate; server_max_window_bits="9') is None
     assert offered(b'"permessage-deflate\\') is None
@@ -221,7 +221,7 @@ def test_the_threshold_is_in_bytes_of_utf8() -> None:
     assert encode("é" * 50, 12, threshold=100) == encode_compressed("é" * 50, 12)
 
 
-def test_a_message_that_does_not_shrink_is_sent_as_it_is() -> None:
+def test_incompressible_message_is_sent_plain() -> None:
     noise = Random(0).randbytes(1000)
     assert encode(noise, 12) == encode_message(noise)
     assert encode("", 12, threshold=0) == encode_message("")
@@ -231,7 +231,7 @@ def test_without_an_agreement_nothing_is_compressed() -> None:
     assert encode("a" * 1000, 0) == encode_message("a" * 1000)
 
 
-def test_a_frame_depends_on_the_message_and_the_bits_alone() -> None:
+def test_frame_depends_on_message_and_window() -> None:
     # So one call serves all connections that agreed on the same.
     agreements = [
         offered(b"permessage-deflate"),
@@ -274,7 +274,7 @@ messages = st.one_of(
 
 @given(messages, st.integers(9, 15), st.integers(0, 300))
 @example("", 9, 0)
-def test_a_client_reads_what_was_sent_and_it_is_never_longer_than_without_compression(
+def test_compressed_frame_is_readable_and_never_longer(
     message: str | bytes, bits: int, threshold: int
 ) -> None:
     frame = encode(message, bits, threshold)
@@ -296,7 +296,7 @@ client_factories = st.builds(
 
 
 @given(client_factories, st.integers(9, 15), st.lists(messages, max_size=4), st.data())
-def test_the_client_of_websockets_and_this_server_understand_each_other(
+def test_websockets_client_interoperates(
     factory: ClientPerMessageDeflateFactory,
     window_bits: int,
     conversation: list[str | bytes],

@@ -21,9 +21,7 @@ from holdfast.framing.frames import (
 @pytest.mark.parametrize(
     ("one", "other"), [(Ping(b""), Pong(b"")), (Close(1002, "no"), Violation(1002, "no"))]
 )
-def test_events_of_different_kinds_are_different_though_their_fields_are_the_same(
-    one: Event, other: Event
-) -> None:
+def test_events_of_different_kinds_differ(one: Event, other: Event) -> None:
     assert one != other
 
 

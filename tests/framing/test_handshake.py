@@ -44,7 +44,7 @@ def test_a_valid_request_is_an_upgrade_request_and_is_not_refused() -> None:
     assert check_request("GET", "1.1", headers()) is None
 
 
-def test_the_tokens_that_ask_for_a_websocket_may_be_in_any_case_and_among_others() -> None:
+def test_upgrade_tokens_match_in_lists_and_any_case() -> None:
     request = headers(upgrade=b"h2c , WebSocket", connection=b"keep-alive,UPGRADE\t")
     assert is_upgrade_request(request)
 
@@ -59,13 +59,14 @@ def test_a_request_without_upgrade_or_connection_asks_for_no_websocket(missing: 
     assert not is_upgrade_request(headers(without=missing))
 
 
-def test_a_token_that_only_contains_the_word_asks_for_no_websocket() -> None:
+def test_upgrade_tokens_match_whole() -> None:
     assert not is_upgrade_request(headers(upgrade=b"websocket/13"))
     assert not is_upgrade_request(headers(upgrade=b"h2c"))
     assert not is_upgrade_request(headers(connection=b"upgrade-insecure"))
+    assert not is_upgrade_request(headers(connection=b"no-upgrade, close"))
 
 
-def test_a_method_other_than_get_is_refused_and_get_is_named() -> None:
+def test_other_methods_are_405_with_allow() -> None:
     refusal = check_request("POST", "1.1", headers())
     assert refusal is not None
     assert (refusal.status, refusal.headers) == (405, (("Allow", "GET"),))
@@ -87,7 +88,7 @@ def test_http_other_than_1_1_is_refused(version: str) -> None:
         [(b"sec-websocket-version", b"8"), *headers()],
     ],
 )
-def test_any_version_but_13_is_refused_and_13_is_named(
+def test_other_versions_are_426_with_13(
     request_headers: list[tuple[bytes, bytes]],
 ) -> None:
     # The model differs: there, it is 400, and version 8 is spoken.
@@ -166,7 +167,7 @@ def test_the_accept_key_is_that_of_the_rfc() -> None:
     assert accept_key(KEY) == ACCEPT
 
 
-def test_the_response_switches_protocols_and_proves_that_the_key_was_read() -> None:
+def test_response_is_101_with_accept_key() -> None:
     assert encode_response(KEY, subprotocol=None, headers=[]) == (
         b"HTTP/1.1 101 Switching Protocols\r\n"
         b"Upgrade: websocket\r\n"
@@ -176,7 +177,7 @@ def test_the_response_switches_protocols_and_proves_that_the_key_was_read() -> N
     )
 
 
-def test_the_response_names_the_subprotocol_and_then_the_other_headers() -> None:
+def test_subprotocol_precedes_other_headers() -> None:
     extra = [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")]
     response = encode_response(KEY, subprotocol="chat", headers=extra)
     assert response.endswith(
@@ -208,7 +209,7 @@ def test_a_header_that_belongs_to_the_handshake_is_an_error(name: bytes) -> None
         encode_response(KEY, subprotocol=None, headers=[(name, b"x")])
 
 
-def test_the_response_names_the_extensions_agreed_on_before_the_other_headers() -> None:
+def test_extensions_precede_other_headers() -> None:
     response = encode_response(
         KEY, subprotocol="chat", headers=[(b"x-a", b"1")], extensions=b"permessage-deflate; a"
     )

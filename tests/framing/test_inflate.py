@@ -109,9 +109,7 @@ def test_a_message_may_end_with_a_final_block_as_it_is() -> None:
         ("f2 00 11 00 00", b"H"),  # section 7.2.3.2: refers to a message before this one
     ],
 )
-def test_data_that_are_no_deflate_are_a_violation_where_they_stop_to_be(
-    data: str, plain: bytes
-) -> None:
+def test_invalid_deflate_data_is_a_violation(data: str, plain: bytes) -> None:
     assert inflated(bytes.fromhex(data)) == (plain, 1007)
     assert inflated(*one_by_one(bytes.fromhex(data))) == (plain, 1007)
 
@@ -169,7 +167,7 @@ def test_a_message_over_the_limit_stops_one_byte_behind_it(limit: int) -> None:
     assert inflated(*one_by_one(data), limit=limit) == (bytes(limit + 1), 1009)
 
 
-def test_nothing_more_is_taken_behind_the_limit_even_if_nobody_looks() -> None:
+def test_input_beyond_limit_is_ignored() -> None:
     inflater = Inflater(1000)
     for _ in range(3):
         list(inflater.inflate(deflated(bytes(100_000))))
@@ -221,7 +219,7 @@ def test_a_simple_message_is_inflated_at_once(size: int) -> None:
         b"\x07",
     ],
 )
-def test_a_message_that_is_not_simple_is_left_to_an_inflater(data: bytes) -> None:
+def test_fast_path_declines_complex_messages(data: bytes) -> None:
     assert inflate_whole(data, LIMIT) is None
 
 
@@ -273,7 +271,7 @@ any_data = st.one_of(compressed, damaged(compressed), damaged(compressed), st.bi
 
 
 @given(parts, window_bits, levels, strategies, st.data())
-def test_what_a_client_deflates_is_inflated_to_the_same_in_any_pieces(
+def test_inflating_does_not_depend_on_chunks(
     parts: list[bytes], bits: int, level: int, strategy: int, data: st.DataObject
 ) -> None:
     stream = deflated(*parts, bits=bits, level=level, strategy=strategy)
@@ -281,18 +279,14 @@ def test_what_a_client_deflates_is_inflated_to_the_same_in_any_pieces(
 
 
 @given(parts, st.data())
-def test_what_a_client_flushes_with_final_blocks_is_inflated_to_the_same_in_any_pieces(
-    parts: list[bytes], data: st.DataObject
-) -> None:
+def test_final_blocks_inflate_in_any_chunks(parts: list[bytes], data: st.DataObject) -> None:
     stream = deflated_with_final_blocks(*parts)
     assert inflated(*data.draw(pieces_of(st.just(stream)))) == (b"".join(parts), None)
 
 
 @given(pieces_of(any_data), st.sampled_from([0, 1, 50, 300, 700, LIMIT]))
 @example([deflated(bytes(2000)) + TAIL + b"\x07"], 1999)
-def test_the_outcome_does_not_depend_on_where_the_data_were_cut(
-    pieces: list[bytes], limit: int
-) -> None:
+def test_hostile_data_fails_alike_in_chunks(pieces: list[bytes], limit: int) -> None:
     stream = b"".join(pieces)
     outcome = inflated(stream, limit=limit)
     assert inflated(*pieces, limit=limit) == outcome
@@ -301,8 +295,6 @@ def test_the_outcome_does_not_depend_on_where_the_data_were_cut(
 
 
 @given(any_data, st.sampled_from([0, 1, 50, 300, LIMIT]))
-def test_a_message_that_is_inflated_at_once_is_what_an_inflater_makes_of_it(
-    data: bytes, limit: int
-) -> None:
+def test_fast_path_matches_inflater(data: bytes, limit: int) -> None:
     plain = inflate_whole(data, limit)
     assert plain is None or inflated(data, limit=limit) == (plain, None)

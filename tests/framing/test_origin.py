@@ -18,7 +18,7 @@ def headers(origin: str | None, host: str = "example.com") -> list[tuple[bytes, 
     return lines
 
 
-def test_a_client_without_an_origin_is_no_browser_and_may_come() -> None:
+def test_client_without_origin_is_allowed() -> None:
     assert SAME_ORIGIN.allows(headers(None))
 
 

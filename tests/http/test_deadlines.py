@@ -6,6 +6,7 @@ from math import inf
 import pytest
 
 from holdfast.http.deadlines import GRAIN, Deadline, Deadlines
+from tests import jumping
 
 
 class Requests:
@@ -43,10 +44,10 @@ def test_each_request_ends_at_its_own_time() -> None:
         await asyncio.gather(*tasks)
         assert requests.told == ["1", "15", "16", "30"]
 
-    asyncio.run(main())
+    jumping.run(main())
 
 
-def test_the_client_is_told_once_and_before_the_listener_has_ended() -> None:
+def test_client_is_told_before_listener_ends() -> None:
     async def main() -> None:
         requests, steps = Requests(), []
 
@@ -68,7 +69,7 @@ def test_the_client_is_told_once_and_before_the_listener_has_ended() -> None:
         assert steps == ["cleaned up", "0"]
         assert requests.told == ["x", "other"]
 
-    asyncio.run(main())
+    jumping.run(main())
 
 
 def test_a_request_that_has_ended_is_never_late() -> None:
@@ -85,10 +86,10 @@ def test_a_request_that_has_ended_is_never_late() -> None:
         assert deadline.telling is None
         assert requests.told == ["other"]
 
-    asyncio.run(main())
+    jumping.run(main())
 
 
-def test_a_request_without_a_deadline_is_only_cancelled_by_others() -> None:
+def test_infinite_deadline_never_cancels() -> None:
     async def main() -> None:
         requests = Requests()
         for_ever = requests.begin("for ever", inf)
@@ -99,10 +100,10 @@ def test_a_request_without_a_deadline_is_only_cancelled_by_others() -> None:
             await for_ever
         assert requests.told == ["a", "b"]
 
-    asyncio.run(main())
+    jumping.run(main())
 
 
-def test_a_server_that_stops_may_cancel_what_is_late_as_well() -> None:
+def test_late_request_can_be_cancelled_by_others() -> None:
     async def main() -> None:
         requests = Requests()
         task = requests.begin("a", 0)
@@ -114,4 +115,4 @@ def test_a_server_that_stops_may_cancel_what_is_late_as_well() -> None:
             await task
         assert requests.told == ["a"]
 
-    asyncio.run(main())
+    jumping.run(main())

@@ -88,7 +88,7 @@ def test_files_of_any_size_are_sent_whole(tmp_path: Path, size: int) -> None:
     assert read(tmp_path / "f") == data
 
 
-def test_a_file_that_grows_is_sent_as_long_as_it_was_said_to_be(tmp_path: Path) -> None:
+def test_growing_file_keeps_its_stated_length(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_bytes(b"a" * (CHUNK + 1))
     response = respond(Response.file(file))
@@ -97,7 +97,7 @@ def test_a_file_that_grows_is_sent_as_long_as_it_was_said_to_be(tmp_path: Path) 
     assert content(response) == b"a" * (CHUNK + 1)
 
 
-def test_a_file_that_shrinks_fails_rather_than_to_be_short(tmp_path: Path) -> None:
+def test_shrinking_file_fails_the_response(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_bytes(b"a" * (CHUNK + 1))
     response = respond(Response.file(file))
@@ -186,7 +186,7 @@ def test_a_copy_of_another_date_is_replaced(page: Path, date: str) -> None:
     assert respond(Response.file(page), if_modified_since=date).status == 200
 
 
-def test_what_is_no_get_or_no_success_has_no_copy(page: Path) -> None:
+def test_only_successful_get_is_conditional(page: Path) -> None:
     # RFC 9110 section 13.2.1.
     assert respond(Response.file(page), "POST", if_none_match="*").status == 200
     assert respond(Response.file(page, status=404), if_none_match="*").status == 404
@@ -195,9 +195,7 @@ def test_what_is_no_get_or_no_success_has_no_copy(page: Path) -> None:
 # -- what is not there
 
 
-def test_what_is_missing_is_404_and_one_line_in_the_log(
-    page: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_missing_file_is_404_and_logged(page: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     response = respond(Response.file(page.with_name("gone")))
     assert (response.status, content(response)) == (404, b"Not Found")
@@ -212,7 +210,7 @@ def test_what_is_no_file_is_404(page: Path, path: str) -> None:
     assert respond(Response.file(page.parent / path)).status == 404
 
 
-def test_a_pipe_or_a_socket_is_404_and_holds_nothing_up(page: Path) -> None:
+def test_pipe_or_socket_is_404(page: Path) -> None:
     os.mkfifo(page.with_name("pipe"))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(page.with_name("socket")))

@@ -63,7 +63,7 @@ def content(file: object) -> tuple[str, str, bytes]:
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1 << 20])
-def test_what_a_browser_sends_is_understood_in_pieces_of_any_size(size: int) -> None:
+def test_multipart_parses_in_any_chunks(size: int) -> None:
     form = parse(BROWSER, BROWSER_TYPE, size=size)
     assert form.keys() == ["text", "file", "none"]
     assert form["text"] == "text default"
@@ -102,7 +102,7 @@ def test_the_boundary_may_be_quoted_and_names_are_case_insensitive() -> None:
     assert parse(body, 'Multipart/Form-Data; charset=utf-8; Boundary="XX"')["a"] == "x"
 
 
-def test_what_looks_like_a_boundary_but_is_none_is_content() -> None:
+def test_boundary_lookalike_is_content() -> None:
     data = b"--XX\r\n\r\n--X\r\n--YY--\r--XX"
     assert parse(field("a", data[4:]) + b"--XX--")["a"] == data[4:].decode()
 
@@ -144,7 +144,7 @@ def test_every_content_comes_back(parts: list[tuple[bytes, int]]) -> None:
         (part("\n".join(f"x{n}: y" for n in range(MAX_HEADERS + 1))), TYPE, "header count"),
     ],
 )
-def test_what_is_no_form_is_a_value_error_and_no_line_in_the_log(
+def test_invalid_form_is_value_error_without_log(
     body: bytes, content_type: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO), pytest.raises(ValueError, match=reason):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from holdfast.http.lifespan import Lifespan, LifespanFailed
+from tests import jumping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,7 +25,7 @@ def live(app: Callable[..., Awaitable[object]]) -> Lifespan:
             await lifespan.shutdown()
         return lifespan
 
-    return asyncio.run(main())
+    return jumping.run(main())
 
 
 def complete(step: str) -> dict[str, str]:
@@ -103,7 +104,7 @@ def test_one_that_raises_while_it_ends_is_reported(caplog: pytest.LogCaptureFixt
     assert "still busy" in caplog.text
 
 
-def test_one_whose_lifespan_has_ended_early_is_not_asked_to_end() -> None:
+def test_early_ended_lifespan_gets_no_shutdown() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send(complete("startup"))
@@ -133,4 +134,4 @@ def test_what_comes_out_of_turn_is_an_error(messages: list[str]) -> None:
 def test_one_that_never_started_needs_no_end() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None: ...
 
-    asyncio.run(Lifespan(app, "3.0").shutdown())
+    jumping.run(Lifespan(app, "3.0").shutdown())

@@ -12,6 +12,7 @@ from holdfast.http.asgi import HttpSide
 from holdfast.http.lifespan import LifespanFailed
 from holdfast.http.mounts import Mounts
 from holdfast.web.response import Response
+from tests import jumping
 from tests.core.fakes import FakeHost
 from tests.http.asgi import Client
 
@@ -82,7 +83,7 @@ def request(
             await side(client.scope, client.receive, client.send)
             await mounts.shutdown()
 
-    asyncio.run(main())
+    jumping.run(main())
     return client
 
 
@@ -148,7 +149,7 @@ def test_at_the_root_the_scope_is_the_servers() -> None:
 
 
 @pytest.mark.parametrize("has_listener", [False, True])
-def test_below_a_path_root_path_says_so_and_the_path_stays(has_listener: bool) -> None:
+def test_mount_sets_root_path_and_keeps_path(has_listener: bool) -> None:
     echo = Echo()
     app = mounted(echo, "/api")
     if has_listener:
@@ -207,7 +208,7 @@ def test_what_a_listener_has_read_comes_again() -> None:
     assert request(app, Client(b"he", b"llo", method="POST")).body == b"hello"
 
 
-def test_what_a_listener_has_begun_to_read_comes_from_its_beginning() -> None:
+def test_mount_gets_body_a_listener_read() -> None:
     async def read(event: FetchEvent) -> None:
         async for part in event.request.stream():
             assert part == b"he"
@@ -307,7 +308,7 @@ async def fail(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "lifespan.startup.failed", "message": "no database"})
 
 
-def test_if_one_does_not_start_those_before_it_are_ended() -> None:
+def test_failed_lifespan_ends_earlier_ones() -> None:
     echo = Echo()
     app = mounted(echo, "/longer")
     app.mount(fail, "/x")

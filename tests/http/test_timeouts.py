@@ -11,6 +11,7 @@ import pytest
 from holdfast.config import HttpLimits
 from holdfast.http.limits import BAD_REQUEST, OVERLOADED, HttpCounts, Phase, Vigil
 from holdfast.http.timeouts import AT_ONCE, Sweep
+from tests import jumping
 
 LIMITS = HttpLimits(header_timeout=20, write_timeout=60, keep_alive=5)
 
@@ -131,7 +132,7 @@ def test_it_looks_until_it_is_stopped() -> None:
         sweep.stop()
         assert [each for each in asyncio.all_tasks() if each is not asyncio.current_task()] == []
 
-    asyncio.run(main())
+    jumping.run(main())
 
 
 def test_a_connection_that_fails_is_ended_and_the_others_are_looked_after(

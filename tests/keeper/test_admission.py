@@ -33,7 +33,7 @@ def test_without_limits_everybody_may_come() -> None:
 # -- in all
 
 
-def test_as_many_may_come_as_there_may_be_and_one_more_is_refused() -> None:
+def test_connection_over_max_connections_is_refused() -> None:
     door = admission(most=2)
     enter(door)
     enter(door)
@@ -54,7 +54,7 @@ def test_who_leaves_makes_room() -> None:
 # -- per address
 
 
-def test_an_address_has_as_many_as_it_may_and_no_more() -> None:
+def test_connection_over_address_limit_is_refused() -> None:
     door = admission(per_address=2)
     enter(door)
     enter(door)
@@ -64,7 +64,7 @@ def test_an_address_has_as_many_as_it_may_and_no_more() -> None:
     enter(door, "192.0.2.2")
 
 
-def test_who_leaves_makes_room_for_another_of_the_same_address() -> None:
+def test_leaving_frees_a_place_of_its_address() -> None:
     door = admission(per_address=1)
     address_key = enter(door)
     door.leave(address_key)
@@ -73,7 +73,7 @@ def test_who_leaves_makes_room_for_another_of_the_same_address() -> None:
     door.leave(address_key)
 
 
-def test_who_leaves_makes_room_for_one_and_not_for_all() -> None:
+def test_leaving_frees_exactly_one_place() -> None:
     door = admission(per_address=2)
     address_key = enter(door)
     enter(door)
@@ -121,7 +121,7 @@ def test_a_client_without_an_address_is_not_counted_for_one() -> None:
 # -- per second
 
 
-def test_a_second_s_worth_may_come_at_once_and_one_more_is_refused() -> None:
+def test_handshake_rate_allows_a_seconds_burst() -> None:
     door = admission(per_second=3)
     for _ in range(3):
         enter(door)

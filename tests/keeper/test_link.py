@@ -60,7 +60,7 @@ def test_a_descriptor_is_that_of_its_serial(worker: Worker) -> None:
     assert worker.link.take_descriptor(8) is None
 
 
-def test_descriptors_whose_record_never_came_are_closed_with_the_next_that_does(
+def test_orphan_descriptors_close_with_next_record(
     worker: Worker,
 ) -> None:
     # I-S-2, I-R3-4: they are not kept, and there is no table of them that could grow.
@@ -73,7 +73,7 @@ def test_descriptors_whose_record_never_came_are_closed_with_the_next_that_does(
     assert client.recv(1) == b""
 
 
-def test_descriptors_whose_record_never_came_are_closed_with_the_link(worker: Worker) -> None:
+def test_orphan_descriptors_close_with_the_link(worker: Worker) -> None:
     # I-S-2: a worker that died in between has no next one.
     forgotten = [worker.give(serial) for serial in (4, 5, 6)]
     worker.link.cut()

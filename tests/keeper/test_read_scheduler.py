@@ -78,7 +78,7 @@ def test_where_messages_are_counted_a_read_brings_few_of_them() -> None:
     assert rated(size=10).size(client()) == READ_SIZE
 
 
-def test_one_that_is_greedy_is_read_in_smaller_pieces_between_messages() -> None:
+def test_greedy_client_is_read_in_smaller_pieces() -> None:
     assert unrated().size(client(greedy=True)) < READ_SIZE
     assert unrated().size(in_a_message(client(greedy=True), 100_000)) == READ_SIZE
 
@@ -89,7 +89,7 @@ def test_of_a_large_message_the_pieces_grow() -> None:
     assert sizes == [512, 512 + 4 * 512, 512 + 4 * 10_000, READ_SIZE]
 
 
-def test_what_may_be_compressed_is_read_in_small_pieces_whatever_there_is_of_it() -> None:
+def test_compressed_input_is_read_in_small_pieces() -> None:
     assert unrated().size(client(bits=15)) == 2048
     assert unrated().size(in_a_message(client(bits=15), 100_000)) == 2048
     assert rated(frames=10).size(client(bits=15)) == 512
@@ -98,14 +98,14 @@ def test_what_may_be_compressed_is_read_in_small_pieces_whatever_there_is_of_it(
 # -- who is greedy
 
 
-def test_a_new_one_is_greedy_until_it_has_been_read() -> None:
+def test_new_client_is_greedy_until_first_read() -> None:
     scheduler, sock = unrated(), Socket(7, Connection(7, b"", None), cast("Any", None), "")
     assert sock.is_greedy
     scheduler.note(sock, READ_SIZE, is_full=False)
     assert not sock.is_greedy
 
 
-def test_who_had_more_to_say_than_one_read_takes_is_greedy_until_it_has_not() -> None:
+def test_full_reads_make_a_client_greedy() -> None:
     scheduler, sock = unrated(), client()
     scheduler.note(sock, READ_SIZE, is_full=True)
     assert sock.is_greedy
@@ -113,13 +113,13 @@ def test_who_had_more_to_say_than_one_read_takes_is_greedy_until_it_has_not() ->
     assert not sock.is_greedy
 
 
-def test_who_is_in_the_middle_of_a_message_that_is_not_large_is_not_greedy() -> None:
+def test_small_partial_message_is_not_greedy() -> None:
     scheduler, sock = rated(frames=10), in_a_message(client(), 498)
     scheduler.note(sock, 512, is_full=True)
     assert not sock.is_greedy
 
 
-def test_who_is_in_the_middle_of_a_large_message_is_greedy() -> None:
+def test_large_partial_message_is_greedy() -> None:
     scheduler, sock = unrated(), in_a_message(client(), 100_000)
     scheduler.note(sock, READ_SIZE, is_full=True)
     assert sock.is_greedy
@@ -151,7 +151,7 @@ def test_the_greedy_share_a_part_of_each_turn() -> None:
     assert scheduler.admit(waiting[0], NOW)
 
 
-def test_who_was_read_goes_to_the_end_of_the_row() -> None:
+def test_client_that_was_read_queues_last() -> None:
     scheduler = unrated()
     waiting = put_off(scheduler, 1)
     greedy = client(greedy=True)
@@ -160,7 +160,7 @@ def test_who_was_read_goes_to_the_end_of_the_row() -> None:
     assert not scheduler.note(greedy, READ_SIZE, is_full=True)  # Nobody else waits.
 
 
-def test_a_turn_lets_only_some_of_them_come_the_first_ones() -> None:
+def test_each_turn_reads_the_first_few() -> None:
     scheduler = unrated()
     waiting = put_off(scheduler, AT_ONCE + 3)
     assert scheduler.end_turn(NOW) == waiting[:AT_ONCE]
@@ -200,14 +200,14 @@ def acknowledge(connection: Connection) -> None:
         connection.mailbox.ack(taken[0], 1)
 
 
-def test_where_nobody_else_says_anything_the_greedy_do_not_wait() -> None:
+def test_greedy_client_alone_does_not_wait() -> None:
     scheduler = unrated()
     heavy(scheduler)
     assert scheduler.is_full
     assert scheduler.admit(client(greedy=True), NOW)
 
 
-def test_while_somebody_waits_for_an_answer_behind_them_the_greedy_wait() -> None:
+def test_greedy_clients_wait_for_pending_answers() -> None:
     scheduler, greedy = unrated(), client(greedy=True)
     heavy(scheduler)
     small = light(scheduler)
@@ -229,7 +229,7 @@ def test_while_answers_come_late_the_greedy_go_on_waiting() -> None:
     assert scheduler.end_turn(late + LATEST) == [greedy]
 
 
-def test_when_the_workers_have_finished_the_greedy_wait_no_more() -> None:
+def test_greedy_clients_go_on_when_workers_finish() -> None:
     scheduler, greedy = unrated(), client(greedy=True)
     large = heavy(scheduler)
     light(scheduler)
@@ -240,7 +240,7 @@ def test_when_the_workers_have_finished_the_greedy_wait_no_more() -> None:
     assert not scheduler.is_full
 
 
-def test_a_listener_that_takes_its_time_holds_nobody_up_for_long() -> None:
+def test_slow_listener_delays_greedy_clients_briefly() -> None:
     scheduler, greedy = unrated(), client(greedy=True)
     heavy(scheduler, now=NOW + LATEST)
     light(scheduler)
@@ -249,7 +249,7 @@ def test_a_listener_that_takes_its_time_holds_nobody_up_for_long() -> None:
     assert scheduler.is_full  # That one is newer.
 
 
-def test_what_one_client_says_in_several_reads_is_added_up() -> None:
+def test_reads_of_one_client_are_added() -> None:
     scheduler = unrated()
     connection = heavy(scheduler, size=IN_HAND)
     assert not scheduler.is_full
@@ -268,7 +268,7 @@ def test_small_messages_do_not_count() -> None:
     assert not scheduler.has_any
 
 
-def test_who_sends_one_message_after_the_other_says_nothing_about_how_long_answers_take() -> None:
+def test_pipelined_messages_do_not_measure_answer_time() -> None:
     scheduler = unrated()
     heavy(scheduler)
     light(scheduler, count=2)
@@ -292,7 +292,7 @@ def charge(
     return scheduler.charge(sock, size, events, growth, NOW)
 
 
-def test_who_is_over_its_rate_is_not_read_until_it_is_under_it_again() -> None:
+def test_client_over_rate_is_not_read() -> None:
     scheduler, sock = rated(frames=10), client()
     assert charge(scheduler, sock, 70, ["x"] * 10) == 1
     assert not scheduler.holds_back(sock)
@@ -328,7 +328,7 @@ def test_a_frame_with_much_in_it_counts_as_one(event: Event) -> None:
     assert charge(rated(frames=10), client(), 106, [event]) == pytest.approx(0.1)
 
 
-def test_a_large_message_counts_as_one_in_whatever_pieces_it_comes() -> None:
+def test_large_message_counts_once_in_pieces() -> None:
     scheduler, sock = rated(frames=10), client()
     assert charge(scheduler, sock, 512, growth=498) == pytest.approx(0.1)
     assert charge(scheduler, sock, 50_000, growth=50_000) == pytest.approx(0.1)

@@ -101,7 +101,7 @@ def test_each_content_becomes_the_delivery_it_is() -> None:
     ]
 
 
-def test_all_that_a_turn_has_for_a_worker_is_one_command() -> None:
+def test_deliveries_of_a_turn_are_one_command() -> None:
     desk = Desk(1)
     for serial in (7, 8):
         desk.put(connection_at(None, serial), "a")
@@ -119,7 +119,7 @@ def test_the_last_worker_gets_the_next_delivery_unless_it_is_much_busier() -> No
     assert [number for number, _ in desk.delivered()] == [2, 2]
 
 
-def test_what_is_in_flight_at_a_worker_that_serves_no_more_is_waited_for() -> None:
+def test_connection_waits_for_its_drained_worker() -> None:
     desk = Desk(1, 2)
     connection = connection_at(desk.workers[0])
     desk.put(connection, "a")
@@ -130,7 +130,7 @@ def test_what_is_in_flight_at_a_worker_that_serves_no_more_is_waited_for() -> No
     assert desk.taken() == []
 
 
-def test_with_nobody_there_all_waits_and_one_worker_is_called() -> None:
+def test_without_workers_one_is_called() -> None:
     desk = Desk()
     for serial in (7, 8):
         desk.put(connection_at(None, serial), "a")
@@ -156,7 +156,7 @@ def test_a_worker_is_called_again_when_it_has_come_and_gone() -> None:
 
 
 @pytest.mark.parametrize("make", [connection_at, attended_at])
-def test_last_attempts_are_made_one_at_a_worker_and_only_when_it_is_calm(
+def test_last_attempts_run_alone_when_calm(
     make: type[Connection],
 ) -> None:
     desk = Desk(1)
@@ -220,7 +220,7 @@ def test_the_last_attempt_of_an_endpoint_waits_for_calm_too() -> None:
     assert last.attempt == ATTEMPTS
 
 
-def test_a_loop_that_stands_is_probed_and_what_waits_goes_to_others() -> None:
+def test_blocked_worker_is_probed_and_avoided() -> None:
     desk = Desk(1)
     desk.put(connection_at(desk.workers[0]), "a")
     desk.taken()
@@ -237,7 +237,7 @@ def test_one_that_nobody_attends_any_more_gets_nothing() -> None:
     assert desk.taken() == []
 
 
-def test_one_that_closes_with_its_worker_is_served_while_that_one_drains() -> None:
+def test_closing_endpoint_is_served_while_worker_drains() -> None:
     desk = Desk(1)
     connection = attended_at(desk.workers[0])
     desk.workers[0].state = WorkerState.DRAINING

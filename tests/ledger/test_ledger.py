@@ -132,11 +132,14 @@ def reachable(root: object) -> list[object]:
 # Adoption.
 
 
-def test_what_the_upgrade_listener_sent_is_the_first_thing_a_client_gets() -> None:
+def test_upgrade_listeners_messages_come_first() -> None:
     ledger, _ = ledger_with(1)
-    connection = connect(ledger, 7, wire.SendText(7, "welcome"))
+    connection = connect(ledger, 7, wire.SendText(7, "welcome"), wire.SendText(7, "you are 7"))
     send(ledger, connection, "a")
-    assert ledger.take_commands()[0] == do.WriteMessage(connection, "welcome")
+    assert ledger.take_commands()[:2] == [
+        do.WriteMessage(connection, "welcome"),
+        do.WriteMessage(connection, "you are 7"),
+    ]
 
 
 def test_an_adopted_connection_is_held_and_counted() -> None:
@@ -212,7 +215,7 @@ def test_a_close_is_delivered_with_its_code_and_reason() -> None:
     assert deliveries(ledger) == [(1, wire.DeliverClose(7, 1, 1, 4000, "bye", ABOUT, b"", seen=0))]
 
 
-def test_all_that_a_turn_has_for_a_worker_is_one_command() -> None:
+def test_deliveries_of_a_turn_are_one_command() -> None:
     ledger, _ = ledger_with(1)
     send(ledger, connect(ledger, 7), "a", "b")
     send(ledger, connect(ledger, 8), "c")
@@ -468,7 +471,7 @@ def test_a_publication_before_the_socket_came_leaves_the_subscription_alone() ->
     assert ledger.take_commands() == [do.WriteMany([connection], "in time")]
 
 
-def test_one_that_leaves_a_channel_and_comes_back_is_subscribed() -> None:
+def test_resubscribed_connection_is_subscribed() -> None:
     # In one event, in two, or with a publication in between.
     ledger, (worker,) = ledger_with(1)
     subscribe, unsubscribe = wire.Subscribe(7, "room"), wire.Unsubscribe(7, "room")
@@ -491,7 +494,7 @@ def test_a_publication_that_nobody_hears_wakes_nobody() -> None:
     assert ledger.take_commands() == []
 
 
-def test_a_publication_reaches_nobody_whom_the_same_event_has_closed() -> None:
+def test_publication_skips_connection_closed_before_it() -> None:
     # Though it was subscribed when the listener ran.
     ledger, (worker,) = ledger_with(1)
     connection = connect(ledger, 7, wire.Subscribe(7, "room"))
@@ -559,7 +562,7 @@ def test_a_worker_that_listens_no_more_hears_no_more() -> None:
     assert ledger.take_commands() == [do.PublishTo([3], publish)]
 
 
-def test_what_is_published_while_no_worker_is_there_calls_one() -> None:
+def test_publication_without_worker_calls_one() -> None:
     ledger, (worker,) = ledger_with(1)
     ledger.listen(1, "room")
     ledger.worker_lost(worker)
@@ -612,7 +615,7 @@ def test_a_retired_worker_finishes_and_gets_nothing_new() -> None:
     assert delivered(ledger) == [(2, 7, 3, 1)]
 
 
-def test_an_idle_worker_is_retired_at_once_and_one_that_is_gone_never() -> None:
+def test_idle_worker_retires_at_once() -> None:
     ledger, _ = ledger_with(1, 2)
     ledger.retire(1)
     ledger.retire(1)
@@ -620,7 +623,7 @@ def test_an_idle_worker_is_retired_at_once_and_one_that_is_gone_never() -> None:
     assert ledger.take_commands() == [do.TellDrained(1)]
 
 
-def test_a_worker_that_does_not_answer_keeps_what_it_has_and_gets_nothing_new() -> None:
+def test_silent_worker_gets_nothing_new() -> None:
     ledger, (first, _) = ledger_with(1, 2)
     connection = connect_at(ledger, first, 7)
     send(ledger, connection, "a")
@@ -694,7 +697,7 @@ def test_last_attempts_are_made_one_at_a_time_at_each_worker() -> None:
     assert delivered(ledger) == []
 
 
-def test_who_was_in_hand_with_a_message_that_kills_is_not_put_aside_with_it() -> None:
+def test_neighbour_of_poison_is_not_quarantined() -> None:
     ledger = lost_twice(7, 8)
     killed = ledger.worker_ready(1, 1)
     assert delivered(ledger) == [(1, 7, 1, 3)]
@@ -740,7 +743,7 @@ def test_as_many_connections_are_found_as_were_asked_for() -> None:
         assert ledger.search(None, nonsense) == [3, 1, 2]
 
 
-def test_a_connection_that_is_looked_up_is_told_as_it_is_now() -> None:
+def test_look_up_tells_the_present_state() -> None:
     ledger, _ = ledger_with()
     connection = connect(ledger, 7, wire.Subscribe(7, "room"), wire.Attach(7, b"data"))
     assert ledger.look_up([404, 7]) == [(7, connection.about, b"data", False)]
@@ -774,7 +777,7 @@ def test_a_delivery_tells_the_channels_of_its_connection() -> None:
     assert channels_told(ledger) == [{"a", "b"}, {"b"}]
 
 
-def test_the_close_event_tells_changes_of_channels_made_after_the_socket_was_gone() -> None:
+def test_close_event_tells_late_channel_changes() -> None:
     # Whoever announced itself to a channel takes its leave of the same one.
     ledger, (worker,) = ledger_with(1, messages=4)
     connection = connect(ledger, 7, wire.Subscribe(7, "a"), wire.Subscribe(7, "b"))
@@ -799,7 +802,7 @@ def test_the_close_event_tells_changes_of_channels_made_after_the_socket_was_gon
     ],
     ids=["unknown", "another worker's", "idle", "out of order", "attempt that never was"],
 )
-def test_a_worker_that_acknowledges_what_it_does_not_have_is_dropped(
+def test_wrong_acknowledgement_drops_the_worker(
     serial: int, number: int, attempt: int, why: str
 ) -> None:
     ledger, (worker, other) = ledger_with(1, 2)
@@ -815,7 +818,7 @@ def test_a_worker_that_acknowledges_what_it_does_not_have_is_dropped(
 
 
 @pytest.mark.parametrize(("number", "count"), [(2, 3), (1, 2), (1, 0), (0, -1)])
-def test_a_worker_that_acknowledges_more_than_it_has_is_dropped(number: int, count: int) -> None:
+def test_excess_acknowledgement_drops_the_worker(number: int, count: int) -> None:
     ledger, (worker,) = ledger_with(1)
     send(ledger, connect(ledger), "a", "b")
     ack(ledger, worker, 7, number, count=count)
@@ -851,7 +854,7 @@ def test_a_dropped_worker_is_dropped_once_and_not_listened_to_any_more() -> None
 # Lost workers.
 
 
-def test_what_a_lost_worker_had_is_delivered_to_another_one_attempt_older() -> None:
+def test_lost_delivery_is_redelivered_with_next_attempt() -> None:
     ledger, (worker, _) = ledger_with(1, 2)
     send(ledger, connect(ledger), "a", "b")
     ledger.take_commands()
@@ -873,7 +876,7 @@ def test_a_redelivery_is_alone_until_it_is_acknowledged() -> None:
     assert delivered(ledger) == [(2, 7, 3, 1), (2, 7, 4, 1)]
 
 
-def test_the_close_comes_once_and_last_though_the_client_vanishes_during_a_redelivery() -> None:
+def test_close_comes_once_after_redelivery() -> None:
     ledger, (first, second) = ledger_with(1, 2)
     connection = connect(ledger)
     send(ledger, connection, "a")
@@ -899,7 +902,7 @@ def test_without_a_worker_deliveries_wait_for_the_next() -> None:
     assert (delivered(ledger), ledger.waiting) == ([(2, 7, 1, 2)], 0)
 
 
-def test_those_who_wait_go_in_the_order_they_began_to_wait() -> None:
+def test_waiting_connections_go_in_order() -> None:
     ledger, _ = ledger_with()
     for connection in [connect(ledger, serial) for serial in (9, 7, 8)]:
         send(ledger, connection, "a")
@@ -964,7 +967,7 @@ def lose_workers(ledger: Ledger, count: int) -> list[do.Command]:
     return ledger.take_commands()
 
 
-def test_a_message_that_was_in_hand_when_three_workers_died_is_put_aside() -> None:
+def test_message_is_quarantined_after_three_deaths() -> None:
     ledger, _ = ledger_with()
     connection = connect(ledger)
     send(ledger, connection, "poison")
@@ -1005,7 +1008,7 @@ def test_a_connection_that_is_closing_is_not_closed_again_for_a_poison() -> None
     assert isinstance(quarantined, do.Quarantined)
 
 
-def test_a_client_whose_poison_filled_its_mailbox_is_read_from_again() -> None:
+def test_quarantine_resumes_a_paused_client() -> None:
     # Its answer to the close frame is still to come.
     ledger, _ = ledger_with(messages=1)
     connection = connect(ledger)
@@ -1040,7 +1043,7 @@ def test_an_older_generation_is_drained_when_nothing_is_in_flight() -> None:
     assert ledger.take_commands() == [do.TellDrained(1), do.TellDrained(2)]
 
 
-def test_what_is_in_flight_at_an_older_generation_is_waited_for() -> None:
+def test_drained_generation_finishes_its_deliveries() -> None:
     ledger, (old,) = ledger_with(1)
     connection = connect(ledger)
     send(ledger, connection, "a", "b")
@@ -1056,7 +1059,7 @@ def test_what_is_in_flight_at_an_older_generation_is_waited_for() -> None:
     assert (deliver.worker, drained) == (2, do.TellDrained(1))
 
 
-def test_a_worker_is_not_served_any_more_from_the_turn_that_prefers_another_generation() -> None:
+def test_prefer_stops_deliveries_to_older_generation() -> None:
     ledger, (old, _) = ledger_with(1, 2)
     at_rest, other = connect_at(ledger, old, 7), connect_at(ledger, old, 8)
     busy = occupy(ledger, old, SLACK)
@@ -1092,7 +1095,7 @@ def test_a_message_for_a_drained_worker_waits_until_the_new_generation_is_there(
     assert delivered(ledger) == [(2, 7, PIPELINE + 1, 1)]
 
 
-def test_what_is_lost_with_a_draining_worker_goes_to_the_new_generation() -> None:
+def test_draining_workers_losses_go_to_new_generation() -> None:
     ledger, (old,) = ledger_with(1)
     send(ledger, connect(ledger), "a")
     ledger.worker_ready(2, 2)
@@ -1102,7 +1105,7 @@ def test_what_is_lost_with_a_draining_worker_goes_to_the_new_generation() -> Non
     assert delivered(ledger) == [(2, 7, 1, 2)]
 
 
-def test_a_worker_that_comes_too_late_is_drained_at_once() -> None:
+def test_worker_of_old_generation_is_drained() -> None:
     ledger, _ = ledger_with()
     ledger.prefer(2)
     send(ledger, connect(ledger), "a")
@@ -1196,7 +1199,7 @@ def test_a_busy_time_does_not_change_how_much_busier_a_worker_may_be() -> None:
     assert delivered(ledger) == [(2, 7, 1, 1)]
 
 
-def test_with_something_in_flight_a_connection_stays_however_busy_its_worker_is() -> None:
+def test_connection_in_flight_keeps_its_worker() -> None:
     ledger, (first, _) = ledger_with(1, 2)
     connection = connect_at(ledger, first)
     send(ledger, connection, "a")
@@ -1346,7 +1349,7 @@ def test_without_an_end_an_empty_ledger_reports_nothing() -> None:
 # Clients that break the protocol.
 
 
-def test_one_that_breaks_the_protocol_when_nothing_waits_has_closed() -> None:
+def test_violation_with_empty_mailbox_closes() -> None:
     ledger, _ = ledger_with(1)
     connection = connect(ledger)
     assert ledger.receive_violation(connection, 1002, "why")
@@ -1355,7 +1358,7 @@ def test_one_that_breaks_the_protocol_when_nothing_waits_has_closed() -> None:
     assert (close.code, close.reason) == (1002, "why")
 
 
-def test_what_was_sent_before_the_protocol_was_broken_is_answered_first() -> None:
+def test_messages_before_a_violation_are_answered() -> None:
     ledger, (worker,) = ledger_with(1)
     connection = connect(ledger)
     send(ledger, connection, "a", "b")
@@ -1371,7 +1374,7 @@ def test_what_was_sent_before_the_protocol_was_broken_is_answered_first() -> Non
     assert len(ledger) == 0
 
 
-def test_one_whose_answers_take_too_long_ends_as_it_would_have() -> None:
+def test_late_answers_do_not_change_a_violation() -> None:
     ledger, _ = ledger_with(1)
     connection = connect(ledger)
     send(ledger, connection, "a")
@@ -1383,7 +1386,7 @@ def test_one_whose_answers_take_too_long_ends_as_it_would_have() -> None:
     assert (close.code, close.reason) == (1002, "why")
 
 
-def test_one_that_has_broken_the_protocol_is_not_read_again() -> None:
+def test_violating_connection_is_not_read_again() -> None:
     ledger, (worker,) = ledger_with(1, messages=2)
     connection = connect(ledger)
     send(ledger, connection, "a", "b", "c")
@@ -1416,7 +1419,7 @@ def calm(ledger: Ledger) -> None:
         ledger.tick()
 
 
-def test_an_attended_connection_stays_where_its_endpoint_is_however_busy_that_worker_is() -> None:
+def test_attended_connection_keeps_its_busy_worker() -> None:
     ledger, (first, _) = ledger_with(1, 2)
     for serial in range(100, 100 + 3 * SLACK):
         send(ledger, connect_at(ledger, first, serial), "a")
@@ -1471,7 +1474,7 @@ def test_without_a_worker_an_attended_connection_waits_and_calls_for_one() -> No
     assert kinds(ledger) == [(2, wire.DeliverResume, 0, 1)]
 
 
-def test_a_draining_worker_gets_nothing_more_for_the_endpoints_it_still_has() -> None:
+def test_draining_worker_gets_no_endpoint_messages() -> None:
     ledger, (first,) = ledger_with(1)
     connection = attend(ledger, first)
     send(ledger, connection, "a")
@@ -1482,7 +1485,7 @@ def test_a_draining_worker_gets_nothing_more_for_the_endpoints_it_still_has() ->
     assert kinds(ledger) == []
 
 
-def test_what_a_released_endpoint_did_not_receive_is_delivered_for_the_first_time() -> None:
+def test_released_deliveries_keep_their_attempt() -> None:
     ledger, (first,) = ledger_with(1)
     connection = attend(ledger, first)
     send(ledger, connection, "a", "b")
@@ -1502,7 +1505,7 @@ def test_what_a_released_endpoint_did_not_receive_is_delivered_for_the_first_tim
     assert ledger.counts.redeliveries == 0
 
 
-def test_a_release_by_a_worker_that_does_not_attend_is_its_end() -> None:
+def test_release_of_foreign_connection_drops_worker() -> None:
     ledger, (first, second) = ledger_with(1, 2)
     attend(ledger, first)
     connect_at(ledger, second, 8)
@@ -1532,7 +1535,7 @@ def test_a_worker_may_release_while_others_of_its_generation_serve() -> None:
     assert kinds(ledger) == [(2, wire.DeliverResume, 0, 1)]
 
 
-def test_an_endpoint_that_kills_three_workers_is_given_up_and_its_connection_closed() -> None:
+def test_endpoint_is_given_up_after_three_deaths() -> None:
     ledger, (first,) = ledger_with(1)
     connection = attend(ledger, first)
     worker = first
@@ -1555,7 +1558,7 @@ def test_an_endpoint_that_kills_three_workers_is_given_up_and_its_connection_clo
     assert (len(ledger), ledger.waiting) == (0, 0)
 
 
-def test_one_that_is_given_up_is_read_again_so_that_its_close_can_come() -> None:
+def test_given_up_connection_is_read_again() -> None:
     ledger, (first,) = ledger_with(1, messages=2)
     connection = attend(ledger, first, closes=True)
     send(ledger, connection, "a", "b")
@@ -1565,7 +1568,7 @@ def test_one_that_is_given_up_is_read_again_so_that_its_close_can_come() -> None
     assert ledger.take_commands() == [do.ResumeReading(connection)]
 
 
-def test_one_whose_client_is_gone_is_forgotten_when_it_is_given_up() -> None:
+def test_gone_client_is_forgotten_when_given_up() -> None:
     ledger, (first,) = ledger_with(1)
     connection = attend(ledger, first, closes=True)
     ledger.receive_close(connection, 1006, "")
@@ -1576,7 +1579,7 @@ def test_one_whose_client_is_gone_is_forgotten_when_it_is_given_up() -> None:
     assert [each for each in ledger.take_commands() if isinstance(each, do.CloseSocket)] == []
 
 
-def test_the_last_attempt_of_an_endpoint_is_made_alone_and_when_it_is_calm() -> None:
+def test_endpoints_last_attempt_runs_alone() -> None:
     ledger, (first,) = ledger_with(1)
     for serial in (7, 8):
         attend(ledger, first, serial)
@@ -1594,7 +1597,7 @@ def test_the_last_attempt_of_an_endpoint_is_made_alone_and_when_it_is_calm() -> 
     assert delivered(ledger) == [(4, 8, 0, 3)]
 
 
-def test_the_last_attempt_of_a_message_for_an_endpoint_is_made_alone_and_when_it_is_calm() -> None:
+def test_endpoint_messages_last_attempt_runs_alone() -> None:
     ledger, (first,) = ledger_with(1)
     connections = [attend(ledger, first, serial) for serial in (7, 8)]
     for connection in connections:
@@ -1615,7 +1618,7 @@ def test_the_last_attempt_of_a_message_for_an_endpoint_is_made_alone_and_when_it
     assert not worker.has_suspect
 
 
-def test_a_client_that_leaves_meanwhile_is_told_to_the_endpoint_that_is_begun_again() -> None:
+def test_resumed_endpoint_hears_its_client_left() -> None:
     ledger, (first, _) = ledger_with(1, 2)
     connection = attend(ledger, first)
     ledger.worker_lost(first)
@@ -1639,7 +1642,7 @@ def test_a_close_that_kills_three_workers_ends_its_connection() -> None:
     assert len(ledger) == 0
 
 
-def test_one_that_is_not_to_be_resumed_closes_when_its_worker_is_lost() -> None:
+def test_closing_endpoint_closes_with_lost_worker() -> None:
     ledger, (first, _) = ledger_with(1, 2)
     connections = [attend(ledger, first, serial, closes=True) for serial in range(1, 101)]
     ledger.worker_lost(first)
@@ -1655,7 +1658,7 @@ def test_one_that_is_not_to_be_resumed_closes_when_its_worker_is_lost() -> None:
     assert (len(ledger), ledger.take_commands()) == (0, [])
 
 
-def test_one_that_is_not_to_be_resumed_is_served_until_it_closes_with_its_worker() -> None:
+def test_closing_endpoint_is_served_until_closed() -> None:
     ledger, (first, second) = ledger_with(1, 2)
     connection = attend(ledger, first, closes=True)
     attend(ledger, first, 8)

@@ -150,7 +150,7 @@ def test_a_late_acknowledgement_by_a_lost_worker_does_not_count() -> None:
 # Redelivery.
 
 
-def test_what_a_lost_worker_had_comes_again_in_front_one_attempt_older() -> None:
+def test_requeue_puts_lost_deliveries_in_front() -> None:
     mailbox = mailbox_with("a")
     mailbox.take()
     mailbox.put("b")
@@ -191,7 +191,7 @@ def test_after_the_redeliveries_several_travel_together_again() -> None:
     assert take_all(mailbox) == [(2, 1, "b"), (3, 1, "c")]
 
 
-def test_a_neighbour_is_not_blamed_for_the_message_in_front() -> None:
+def test_only_the_front_message_ages() -> None:
     mailbox = mailbox_with("poison", "b")
     for _ in range(3):
         take_all(mailbox)
@@ -241,7 +241,7 @@ def test_what_is_put_and_taken_is_in_flight() -> None:
 # What the owner sees.
 
 
-def test_count_and_size_tell_what_is_kept_whether_in_flight_or_not() -> None:
+def test_count_and_size_include_in_flight() -> None:
     mailbox = mailbox_with("abc", b"de", "")
     mailbox.take()
     assert (mailbox.count, mailbox.size) == (3, 5)
@@ -249,7 +249,7 @@ def test_count_and_size_tell_what_is_kept_whether_in_flight_or_not() -> None:
     assert (mailbox.count, mailbox.size) == (2, 2)
 
 
-def test_in_flight_is_what_was_taken_and_neither_acknowledged_nor_lost() -> None:
+def test_in_flight_counts_taken_deliveries() -> None:
     mailbox = mailbox_with("a")
     seen = [mailbox.is_in_flight]
     for happens in (mailbox.take, mailbox.requeue, mailbox.take, lambda: mailbox.ack(1, 2)):
@@ -488,7 +488,7 @@ def test_the_last_chance_is_the_last_attempt() -> None:
     assert not mailbox.is_last_chance(3)
 
 
-def test_what_is_in_flight_has_no_chance_left_to_speak_of() -> None:
+def test_last_chance_concerns_only_waiting_deliveries() -> None:
     mailbox = Mailbox()
     mailbox.put("a")
     mailbox.take()

@@ -75,7 +75,7 @@ def test_workers_that_listen_get_the_publication_itself() -> None:
     assert pubsub.publish(action) == [do.PublishTo([1], action)]
 
 
-def test_what_the_last_listener_misses_waits_for_the_next() -> None:
+def test_publications_wait_for_next_listener() -> None:
     # Until it has started.
     pubsub = PubSub()
     pubsub.listen(1, "room")
@@ -110,7 +110,7 @@ def test_a_listener_that_leaves_the_channel_misses_nothing() -> None:
     assert not pubsub.has_waiting
 
 
-def test_what_a_worker_says_late_takes_the_channel_from_nobody_else() -> None:
+def test_late_unlisten_leaves_other_listeners() -> None:
     # One that leaves closes its channel objects after the next one has made
     # its own.
     pubsub = PubSub()
@@ -121,7 +121,7 @@ def test_what_a_worker_says_late_takes_the_channel_from_nobody_else() -> None:
     assert pubsub.publish(text("a")) == [do.PublishTo([2], text("a"))]
 
 
-def test_what_no_worker_listens_to_any_more_is_forgotten_when_one_is_ready() -> None:
+def test_ready_worker_ends_waiting_publications() -> None:
     pubsub = PubSub()
     pubsub.listen(1, "room")
     pubsub.unlisten_all(1)
@@ -133,7 +133,7 @@ def test_what_no_worker_listens_to_any_more_is_forgotten_when_one_is_ready() -> 
     assert pubsub.listen(2, "room") == []
 
 
-def test_only_so_many_wait() -> None:
+def test_waiting_publications_are_limited() -> None:
     pubsub = PubSub()
     pubsub.listen(1, "room")
     pubsub.unlisten_all(1)

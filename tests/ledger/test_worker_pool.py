@@ -79,7 +79,7 @@ def test_a_connection_stays_until_its_worker_is_much_busier() -> None:
     assert staff.choose(one) is other
 
 
-def test_who_was_compared_needs_no_comparison_until_the_end_of_the_turn() -> None:
+def test_choice_is_cached_for_the_turn() -> None:
     staff, (one, other) = staff_with(1, 2)
     one.load = other.load = SLACK
     assert staff.choose(one) is one
@@ -115,7 +115,7 @@ def test_a_suspect_goes_to_the_least_busy_that_has_none() -> None:
 # Loops that stand.
 
 
-def test_who_has_something_to_do_and_says_nothing_is_probed() -> None:
+def test_silent_busy_worker_is_probed() -> None:
     staff, (one, other) = staff_with(1, 2)
     one.load = other.load = 1
     other.acks = 5

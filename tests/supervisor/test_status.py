@@ -22,7 +22,7 @@ STATUS = KeeperStatus(
 SETTINGS = ServerSettings("app", max_body=100, keeper=KeeperLimits(max_message=10))
 
 
-def test_what_the_keeper_has_done_is_there_as_it_was_counted() -> None:
+def test_status_shows_the_keepers_counts() -> None:
     shown = describe(STATUS, {}, SETTINGS)
     names = ("connections", "waiting", "accepted", "deliveries", "redeliveries", "quarantined")
     assert [shown[name] for name in (*names, "memory")] == [1, 2, 3, 4, 5, 6, 7]

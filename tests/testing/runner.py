@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from holdfast import ServiceWorker
 from holdfast.core.channels import channels
+from tests import jumping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,7 +34,7 @@ def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
             await test(*args, **kwargs)
             assert left_behind() == []
 
-        asyncio.run(story())
+        jumping.run(story())
 
     return run
 

@@ -18,6 +18,7 @@ from holdfast import (
 )
 from holdfast.testing import ApplicationError, TestClient, UpgradeRefused
 from holdfast.web.http_errors import HTTPError
+from tests import jumping
 from tests.testing.runner import echo_app, in_loop, left_behind
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def test_client_may_be_entered_and_left_in_different_tasks() -> None:
         await asyncio.create_task(client.__aexit__(None, None, None))
         assert left_behind() == []
 
-    asyncio.run(story())
+    jumping.run(story())
 
 
 def test_client_works_on_uvloop() -> None:
@@ -347,6 +348,7 @@ async def test_endless_response_ends_the_fetch_with_a_timeout() -> None:
 
     async def chunks() -> AsyncIterator[bytes]:
         while True:
+            await asyncio.sleep(0.001)
             yield b"x" * 100_000
 
     @app.on("fetch")

@@ -13,6 +13,7 @@ from holdfast import FetchEvent, Response, ServiceWorker, WebSocketMessageEvent
 from holdfast.core.ports import current_outbox
 from holdfast.testing import ApplicationError, TestClient
 from holdfast.testing.tasks import current_owner
+from tests import jumping
 from tests.testing.runner import accepting, echo_app, left_behind
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def test_nothing_is_left_behind(
         assert (current_outbox.get(None), current_owner.get(None)) == (None, None)
 
     with caplog.at_level(logging.CRITICAL, "holdfast"):
-        asyncio.run(main())
+        jumping.run(main())
 
 
 def test_task_factory_that_was_there_is_used_and_there_again() -> None:
@@ -180,7 +181,7 @@ def test_task_factory_that_was_there_is_used_and_there_again() -> None:
         assert loop.get_task_factory() is factory
         assert "Inbox._run" in made
 
-    asyncio.run(main())
+    jumping.run(main())
 
 
 def test_task_factory_that_the_application_sets_stays() -> None:
@@ -197,4 +198,4 @@ def test_task_factory_that_the_application_sets_stays() -> None:
             await client.crash_worker()
         assert loop.get_task_factory() is factory
 
-    asyncio.run(main())
+    jumping.run(main())

@@ -44,7 +44,7 @@ async def source(*parts: Any) -> AsyncIterator[Any]:
 # -- what may be a body
 
 
-def test_text_is_kept_encoded_and_the_rest_as_it_is() -> None:
+def test_body_text_is_kept_encoded() -> None:
     stream = source()
     assert checked_body("J\xf6rg") == b"J\xc3\xb6rg"
     assert checked_body(b"ab") == b"ab"

@@ -78,7 +78,7 @@ def test_tags_count_more_than_dates() -> None:
 
 
 @pytest.mark.parametrize(("date", "is_same"), [(-1, False), (0, True), (1, True)])
-def test_a_copy_that_is_not_older_than_the_file_is_confirmed(date: int, is_same: bool) -> None:
+def test_fresh_copy_is_confirmed(date: int, is_same: bool) -> None:
     assert unchanged(if_modified_since=str(NOON + date)) is is_same
 
 

@@ -17,7 +17,7 @@ def test_fields_are_found_by_name() -> None:
     assert "empty" in FORM
 
 
-def test_a_field_that_is_not_there_is_none_or_the_default() -> None:
+def test_missing_field_is_none_or_default() -> None:
     assert FORM.get("x") is None
     assert FORM.get("x", "default") == "default"
     assert FORM.get("x", None) is None

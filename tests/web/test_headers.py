@@ -143,13 +143,13 @@ def test_a_name_that_is_not_text_is_refused() -> None:
 
 
 @pytest.mark.parametrize("init", [5, "ab", b"ab", object(), True])
-def test_what_is_no_mapping_and_no_row_of_pairs_is_refused(init: Any) -> None:
+def test_headers_from_other_types_are_refused(init: Any) -> None:
     with pytest.raises(TypeError, match=f"pairs of name and value, not {type(init).__name__}$"):
         Headers(init)
 
 
 @pytest.mark.parametrize("field", ["ab", "secret", 5, None, ("a",), ("a", "secret", "c"), {1, 2}])
-def test_a_field_that_is_no_pair_is_refused_and_not_repeated(field: Any) -> None:
+def test_malformed_pair_is_refused_without_quoting_it(field: Any) -> None:
     # Two letters are no pair either, though they can be unpacked.
     with pytest.raises(TypeError, match=r"^a header is a pair of name and value") as caught:
         Headers([("a", "1"), field])
@@ -181,7 +181,7 @@ def test_fields_from_the_wire_are_decoded_as_latin_1() -> None:
     assert headers.items() == [("x-name", "J\xf6rg"), ("a", "1")]
 
 
-def test_changes_do_not_reach_the_list_it_was_made_from_nor_the_one_it_gave() -> None:
+def test_changes_do_not_reach_given_lists() -> None:
     given = [(b"a", b"1")]
     headers = Headers.from_raw(given)
     taken = headers.raw
@@ -231,7 +231,7 @@ def change_list(model: list[tuple[str, str]], change: str, name: str, value: str
 
 
 @given(CHANGES)
-def test_changes_have_the_effect_they_have_on_a_plain_list(
+def test_changes_match_a_plain_list(
     changes: list[tuple[str, str, str]],
 ) -> None:
     headers, model = Headers(), list[tuple[str, str]]()

@@ -115,7 +115,7 @@ def test_a_header_that_cannot_be_sent_is_refused_where_the_error_is_made(value: 
         NotFound(headers={"x-a": value})
 
 
-def test_what_a_client_got_wrong_is_what_python_calls_it_too() -> None:
+def test_client_errors_have_pythons_base_classes() -> None:
     assert isinstance(BadBody(), ValueError)
     assert isinstance(NotAForm(), TypeError)
     assert isinstance(ClientLeft(), ConnectionResetError)

@@ -224,7 +224,7 @@ def test_json_is_parsed() -> None:
     ],
     ids=["empty", "broken", "NaN", "deep"],
 )
-def test_what_is_not_json_is_a_value_error_and_the_clients_fault(body: bytes, reason: str) -> None:
+def test_invalid_json_is_a_client_error(body: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^the body is not JSON: .*{reason}") as caught:
         run(posted(body).json())
     assert isinstance(caught.value, BadBody)
@@ -272,7 +272,7 @@ def test_a_broken_multipart_form_is_the_clients_fault() -> None:
     assert request.body_used
 
 
-def test_a_body_that_is_too_large_is_too_large_in_a_form_too() -> None:
+def test_body_limit_holds_for_forms() -> None:
     async def large() -> AsyncIterator[bytes]:
         yield b"--X"
         raise ContentTooLarge
@@ -282,14 +282,14 @@ def test_a_body_that_is_too_large_is_too_large_in_a_form_too() -> None:
         form_of(received(content_type, method="POST", body=large()))
 
 
-def test_a_multipart_form_is_not_parsed_where_nothing_runs_and_stays_readable() -> None:
+def test_multipart_without_host_stays_readable() -> None:
     request = posted(b"--X--", "multipart/form-data; boundary=X")
     with pytest.raises(NotInsideHoldfast, match=r"^reading a multipart form needs"):
         run(request.form())
     assert run(request.bytes()) == b"--X--"
 
 
-def test_what_is_not_a_form_is_a_type_error_and_stays_readable() -> None:
+def test_non_form_body_stays_readable() -> None:
     request = posted(b"{}", "application/json")
     with pytest.raises(TypeError, match="multipart/form-data, not application/json") as caught:
         run(request.form())

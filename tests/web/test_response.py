@@ -82,7 +82,7 @@ def test_the_callers_headers_win() -> None:
         (None, "-3", "Content-Length is a number, not '-3'"),
     ],
 )
-def test_a_length_that_is_not_that_of_the_body_is_found(
+def test_wrong_content_length_is_found(
     body: str | None, length: str | None, why: str | None
 ) -> None:
     headers = {} if length is None else {"Content-Length": length}
@@ -133,7 +133,7 @@ def test_a_status_without_a_body_refuses_one(status: int) -> None:
         Response("", status=status)
 
 
-def test_only_statuses_that_end_after_their_headers_have_no_length() -> None:
+def test_only_bodiless_statuses_have_no_length() -> None:
     assert Response(status=204).raw_headers() == []
     assert Response(status=304, headers={"etag": '"a"'}).raw_headers() == [(b"etag", b'"a"')]
     assert Response(status=205).raw_headers() == [(b"content-length", b"0")]
@@ -244,7 +244,7 @@ def test_a_cookie_is_deleted_by_letting_it_expire() -> None:
     assert "; Domain=a.b; Path=/x; " in field
 
 
-def test_a_response_of_bytes_can_be_sent_often_and_a_stream_once() -> None:
+def test_stream_can_be_sent_only_once() -> None:
     kept, streamed = Response("a"), Response(chunks(b"a"))
     for response in (kept, kept, streamed):
         assert run(collect(response.iter_bytes())) == [b"a"]
@@ -293,7 +293,7 @@ def test_a_copy_can_be_read_though_the_original_was() -> None:
     assert run(kept.with_cookies([]).text()) == "hi"
 
 
-def test_a_copy_of_a_stream_that_was_read_was_read_too() -> None:
+def test_copy_of_read_stream_is_read() -> None:
     streamed = Response(chunks("a"))
     assert run(streamed.text()) == "a"
     with pytest.raises(BodyUsed):

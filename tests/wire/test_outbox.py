@@ -78,7 +78,7 @@ def test_what_was_taken_is_not_added_to() -> None:
     assert taken == []
 
 
-def test_what_comes_after_the_end_of_the_event_leaves_by_another_way() -> None:
+def test_actions_after_seal_leave_separately() -> None:
     outbox, leaving = new_outbox(), list[Action]()
     outbox.send(7, "during")
     assert outbox.seal(leaving) == [SendText(7, "during")]

@@ -166,7 +166,7 @@ def test_arbitrary_bytes_raise_nothing_but_broken_wire(pieces: list[bytes]) -> N
 
 
 @given(some_messages, st.data())
-def test_a_batch_with_a_wrong_byte_raises_nothing_but_broken_wire(
+def test_corrupt_batch_raises_only_broken_wire(
     messages: list[wire.FromWorker], data: st.DataObject
 ) -> None:
     body = bytearray(encode(messages)[4:])
@@ -181,7 +181,7 @@ def test_a_batch_with_a_wrong_byte_raises_nothing_but_broken_wire(
 # Large batches.
 
 
-def test_a_large_batch_is_looked_at_once_and_not_with_every_piece() -> None:
+def test_large_batch_is_parsed_once() -> None:
     # Were it copied with each of its 200,000 pieces, this would take minutes.
     batch = encode([wire.Act([wire.SendBinary(7, bytes(10_000_000))])])
     link = reader()
@@ -189,7 +189,7 @@ def test_a_large_batch_is_looked_at_once_and_not_with_every_piece() -> None:
     assert len(received) == 1
 
 
-def test_what_is_too_long_for_one_batch_leaves_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_output_leaves_in_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "MAX_BATCH", 20)
     messages = [wire.Act([wire.SendText(7, str(i))]) for i in range(9)]
     sent = encode(messages)

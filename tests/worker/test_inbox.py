@@ -34,6 +34,7 @@ from holdfast.wire.messages import (
 )
 from holdfast.worker.host import WorkerHost
 from holdfast.worker.inbox import Inbox
+from tests import jumping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,6 +88,7 @@ def run(
     app: ServiceWorker,
     *batches: Sequence[DeliverText | DeliverClose],
     link: Link | None = None,
+    event_timeout: float = 0.0,
 ) -> Link:
     """Put the batches in, each when all before is acknowledged; return what was sent."""
 
@@ -96,21 +98,21 @@ def run(
         loop = asyncio.get_running_loop()
         host = WorkerHost(1, cast("StreamLink", link), loop)
         host.be_named(b"12345", b"k" * 32)
-        inbox = Inbox(app, host, cast("StreamLink", link), loop)
+        inbox = Inbox(app, host, cast("StreamLink", link), loop, event_timeout=event_timeout)
         expected = 0
         for batch in batches:
             inbox.put_all(batch)
             expected += len(batch)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(100):
                 while (
                     sum(message.count for message in link.sent if isinstance(message, Ack))
                     < expected
                 ):
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.001)
                 await host.finish_works()
         return link
 
-    return asyncio.run(main())
+    return jumping.run(main())
 
 
 def app_with(listener: Callable[[WebSocketMessageEvent], object]) -> ServiceWorker:
@@ -318,6 +320,41 @@ def test_listener_whose_helper_is_cancelled_fails_and_the_connection_goes_on() -
 
     link = run(app_with(listener), [text("bad", 1), text("good", 2)])
     assert [ack.actions for ack in link.acks()] == [[], [SendText(1, "good")]]
+
+
+def test_event_timeout_cancels_the_listener(caplog: pytest.LogCaptureFixture) -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        event.source.send(str(event.data))
+        if event.data == "hangs":
+            await asyncio.Event().wait()
+
+    link = run(app_with(listener), [text("hangs", 1), text("next", 2)], event_timeout=10)
+    assert [ack.actions for ack in link.acks()] == [[], [SendText(1, "next")]]
+    assert "TimeoutError: the listeners took longer than 10 s" in caplog.text
+
+
+def test_event_timeout_cancels_again_what_goes_on() -> None:
+    cancelled: list[float] = []
+
+    async def listener(event: WebSocketMessageEvent) -> None:
+        loop = asyncio.get_running_loop()
+        while len(cancelled) < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(loop.time())
+
+    run(app_with(listener), [text("stubborn")], event_timeout=10)
+    assert [round(since / 10) for since in cancelled] == [1, 2, 3]
+
+
+def test_listener_within_the_event_timeout_is_left_alone() -> None:
+    async def listener(event: WebSocketMessageEvent) -> None:
+        await asyncio.sleep(8)
+        event.source.send("done")
+
+    link = run(app_with(listener), [text("a", 1), text("b", 2)], event_timeout=10)
+    assert link.texts() == ["done", "done"]
 
 
 def test_flush_sends_at_once_and_the_rest_comes_with_the_acknowledgement() -> None:
@@ -592,7 +629,7 @@ def test_whatever_waits_each_connection_has_its_events_in_order_and_one_at_a_tim
         await play.finish(inbox)
         assert inbox.handled == len(play.delivered)
 
-    asyncio.run(main())
+    jumping.run(main())
     for connection in range(1, 4):
         mine = play.of(connection)
         numbers = [number for serial, number in play.begun if serial == connection]

@@ -14,6 +14,7 @@ from holdfast.errors import LifecycleError
 from holdfast.wire.messages import Act, PublishText
 from holdfast.worker.host import WorkerHost
 from holdfast.worker.loader import ApplicationError, load, run_event, start, start_mounts
+from tests import jumping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -44,7 +45,7 @@ def run(work: Callable[[WorkerHost], Awaitable[None]]) -> list[msgspec.Struct]:
     async def main() -> None:
         await work(WorkerHost(1, cast("Link", sent), asyncio.get_running_loop()))
 
-    asyncio.run(main())
+    jumping.run(main())
     return sent.messages
 
 
@@ -210,7 +211,7 @@ def test_what_a_lifecycle_event_posts_that_fails_is_forgotten() -> None:
         await start(app, host, first=True, timeout=5)
 
     with pytest.raises(ApplicationError):
-        asyncio.run(main())
+        jumping.run(main())
     assert sent.messages == []
 
 
@@ -369,7 +370,7 @@ def living(steps: str) -> ServiceWorker:
 
 
 def test_what_is_mounted_is_started() -> None:
-    assert asyncio.run(start_mounts(living("completes")))
+    assert jumping.run(start_mounts(living("completes")))
 
 
 @pytest.mark.parametrize(
@@ -377,5 +378,5 @@ def test_what_is_mounted_is_started() -> None:
 )
 def test_a_lifespan_that_fails_fails_the_start(steps: str, line: str) -> None:
     with pytest.raises(ApplicationError, match=r"startup of .* failed: no data") as caught:
-        asyncio.run(start_mounts(living(steps)))
+        jumping.run(start_mounts(living(steps)))
     assert line in caught.value.traceback

@@ -55,15 +55,8 @@ async def say(event: WebSocketMessageEvent) -> None:
     match message["do"]:
         case "post":
             lobby.post_message(message["what"])
-        case "post to others":
-            lobby.post_message(message["what"], exclude=event.source)
         case "post bytes":
             lobby.post_message(bytes(message["what"]))
-        case "post later":
-            event.wait_until(post_later(message["what"]))
-        case "post and raise":
-            lobby.post_message(message["what"])
-            raise RuntimeError("this was posted by an event that failed")
         case "send to":
             other = await app.clients.get(message["id"])
             if other is None:
@@ -72,10 +65,6 @@ async def say(event: WebSocketMessageEvent) -> None:
                 other.send(f"from {event.source.data['name']} to {other.data['name']}")
         case "find later":
             event.wait_until(find_later(event))
-
-
-async def post_later(what: object) -> None:
-    lobby.post_message(what)
 
 
 async def find_later(event: WebSocketMessageEvent) -> None:
@@ -98,8 +87,6 @@ async def fetch(event: FetchEvent) -> Response:
         case "/kick":
             for connection in await app.clients.match_all(channel="lobby"):
                 connection.close(4000, "the lobby is closed")
-        case "/post":
-            lobby.post_message({"from": "fetch"})
     return Response(str(os.getpid()))
 
 

@@ -89,11 +89,17 @@ async def message(event: WebSocketMessageEvent) -> None:
         case "slow":
             await asyncio.sleep(1)
             source.send("slow")
+        case "wait":
+            await go_on.wait()
+            source.send("waited")
+        case "go on":
+            go_on.set()
         case "eat":
             HOARD.append(bytearray(os.urandom(1024)) * 1024 * 40)
             source.send(str(os.getpid()))
 
 
+go_on = asyncio.Event()
 HOARD: list[bytearray] = []
 
 

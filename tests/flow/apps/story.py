@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 from holdfast import (
-    BroadcastChannel,
     FetchEvent,
     Response,
     ServiceWorker,
@@ -18,7 +17,6 @@ from holdfast import (
 )
 
 app = ServiceWorker()
-lobby = BroadcastChannel("lobby")
 
 VERSION = Path(os.environ["VERSION"]).read_text() if "VERSION" in os.environ else "1"
 JOURNAL = Path(os.environ.get("JOURNAL", os.devnull))
@@ -62,46 +60,23 @@ async def fetch(event: FetchEvent) -> Response | None:
     match event.request.path:
         case "/":
             return Response(f"version {VERSION} from {os.getpid()}")
-        case "/by-fetch":
-            event.upgrade_websocket().send("upgraded by fetch")
-        case "/raise":
-            raise RuntimeError("secret detail")
         case "/slow":
             note("slow has begun")
             await asyncio.sleep(0.5)
             return Response("slow but sure")
-        case "/publish":
-            lobby.post_message("from fetch")
-            return Response("published")
     return None
 
 
 @app.on("websocketupgrade")
 async def upgrade(event: WebSocketUpgradeEvent) -> None:
     match event.request.path:
-        case "/raise-upgrade":
-            raise RuntimeError("secret detail")
-        case "/raise-after-accept":
-            event.accept().send("never seen")
-            raise RuntimeError("secret detail")
-        case "/401":
-            event.reject(Response("who are you?", status=401, headers={"x-why": "no cookie"}))
         case "/greet":
             event.accept().send("welcome")
-        case "/close":
-            connection = event.accept()
-            connection.send("bye")
-            connection.close(4001, "not today")
         case "/slow-upgrade":
             note("slow-upgrade has begun")
             await asyncio.sleep(0.5)
             event.accept()
-        case "/subprotocol":
-            event.set_cookie("seen", "yes")
-            event.accept(subprotocol="chat.v2", headers={"x-extra": "1"})
-        case "/lobby":
-            event.accept(data=event.request.path).subscribe("lobby")
-        case "/echo" | "/version" | "/die" | "/raise-message" | "/late" | "/close-me" as path:
+        case "/echo" | "/version" | "/die" | "/close-me" as path:
             event.accept(data=path)
         case "/counter":
             event.accept(data={"count": 0})
@@ -118,8 +93,6 @@ async def message(event: WebSocketMessageEvent) -> None:
             source.send(event.data)
         case "/version":
             source.send(VERSION)
-        case "/lobby":
-            lobby.post_message(event.data)
         case "/die" if event.data == "die" and event.attempt == 1:
             source.send("must never be seen")
             os.kill(os.getpid(), 9)
@@ -127,20 +100,10 @@ async def message(event: WebSocketMessageEvent) -> None:
             os.kill(os.getpid(), 9)
         case "/die":
             source.send(f"{event.data} at attempt {event.attempt}")
-        case "/raise-message":
-            source.send("must never be seen")
-            raise RuntimeError("secret detail")
-        case "/late":
-            event.wait_until(say_later(event))
         case "/close-me":
             source.close(4002, "as you wish")
         case _:
             source.send(event.data)
-
-
-async def say_later(event: WebSocketMessageEvent) -> None:
-    await asyncio.sleep(0.05)
-    event.source.send(f"{event.data}, later")
 
 
 @app.on("websocketclose")

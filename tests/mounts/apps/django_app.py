@@ -33,7 +33,12 @@ if not settings.configured:
     django.setup()
 
 
+asked = asyncio.Event()
+"""Set by each request for `hello`; a stream waits for one."""
+
+
 async def hello(request: HttpRequest) -> HttpResponse:
+    asked.set()
     return JsonResponse({"hello": "world"})
 
 
@@ -44,9 +49,10 @@ def echo(request: HttpRequest) -> HttpResponse:
 
 async def stream(request: HttpRequest) -> StreamingHttpResponse:
     async def count() -> AsyncIterator[bytes]:
-        for number in range(5):
-            yield b"%d\n" % number
-            await asyncio.sleep(0.02)
+        asked.clear()
+        yield b"0\n"
+        await asked.wait()
+        yield b"1\n"
 
     return StreamingHttpResponse(count())
 

@@ -46,8 +46,13 @@ class Item(BaseModel):
     price: float
 
 
+asked = asyncio.Event()
+"""Set by each request for `hello`; a stream waits for one."""
+
+
 @app.get("/hello")
 async def hello() -> dict[str, str]:
+    asked.set()
     return {"hello": "world"}
 
 
@@ -60,9 +65,10 @@ async def echo(request: Request) -> StreamingResponse:
 @app.get("/stream")
 async def stream() -> StreamingResponse:
     async def count() -> AsyncIterator[str]:
-        for number in range(5):
-            yield f"{number}\n"
-            await asyncio.sleep(0.02)
+        asked.clear()
+        yield "0\n"
+        await asked.wait()
+        yield "1\n"
 
     return StreamingResponse(count(), media_type="text/plain")
 

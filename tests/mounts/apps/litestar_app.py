@@ -13,8 +13,13 @@ from litestar.response import Response, Stream
 done: list[str] = []
 
 
+asked = asyncio.Event()
+"""Set by each request for `hello`; a stream waits for one."""
+
+
 @get("/hello", name="hello")
 async def hello() -> dict[str, str]:
+    asked.set()
     return {"hello": "world"}
 
 
@@ -26,9 +31,10 @@ async def echo(request: Request) -> bytes:  # type: ignore[type-arg]
 @get("/stream")
 async def stream() -> Stream:
     async def count() -> AsyncIterator[str]:
-        for number in range(5):
-            yield f"{number}\n"
-            await asyncio.sleep(0.02)
+        asked.clear()
+        yield "0\n"
+        await asked.wait()
+        yield "1\n"
 
     return Stream(count())
 

@@ -14,8 +14,13 @@ app = Quart(__name__)
 done: list[str] = []
 
 
+asked = asyncio.Event()
+"""Set by each request for `hello`; a stream waits for one."""
+
+
 @app.get("/hello")
 async def hello() -> dict[str, str]:
+    asked.set()
     return {"hello": "world"}
 
 
@@ -27,9 +32,10 @@ async def echo() -> str | bytes:
 @app.get("/stream")
 async def stream() -> AsyncIterator[str]:
     async def count() -> AsyncIterator[str]:
-        for number in range(5):
-            yield f"{number}\n"
-            await asyncio.sleep(0.02)
+        asked.clear()
+        yield "0\n"
+        await asked.wait()
+        yield "1\n"
 
     return count()
 

@@ -35,7 +35,12 @@ async def lifespan(app: Starlette) -> AsyncIterator[dict[str, str]]:
     yield {"pool": "open"}
 
 
+asked = asyncio.Event()
+"""Set by each request for `hello`; a stream waits for one."""
+
+
 async def hello(request: Request) -> Response:
+    asked.set()
     return JSONResponse({"hello": "world"})
 
 
@@ -50,9 +55,10 @@ async def lengths(request: Request) -> Response:
 
 async def stream(request: Request) -> Response:
     async def count() -> AsyncIterator[str]:
-        for number in range(5):
-            yield f"{number}\n"
-            await asyncio.sleep(0.02)
+        asked.clear()
+        yield "0\n"
+        await asked.wait()
+        yield "1\n"
 
     return StreamingResponse(count(), media_type="text/plain")
 
