@@ -1,6 +1,8 @@
 # make demo    set up what running needs, then serve the chat example
 # make test    set up everything, then every check and every test
+# make docs    set up the same, then build the site into site/, with every link checked
 # make venv    .venv with the package (editable) and the development tools
+# make changelog VERSION=0.1.0    fold changes/ into CHANGELOG.md; without VERSION, show what it would be
 # make clean   remove what the above made
 
 PORT ?= 7777
@@ -8,7 +10,7 @@ PORT ?= 7777
 VENV := $(abspath $(or $(VENV),.venv))
 export VENV
 
-.PHONY: demo test venv system-packages clean
+.PHONY: demo test docs venv changelog system-packages clean
 
 demo: $(VENV)/.runtime
 	@exec $(VENV)/bin/holdfast serve examples/chat/app.py:app --host 127.0.0.1 --port $(PORT) --workers 2
@@ -17,6 +19,14 @@ test: system-packages venv tests/node/node_modules/.installed
 	scripts/check
 	scripts/test
 	scripts/coverage
+
+# NO_MKDOCS_2_WARNING: Material otherwise begins each build with a notice about the future of MkDocs.
+docs: venv
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo "file://$(CURDIR)/site/index.html"
+
+changelog: venv
+	$(VENV)/bin/towncrier build $(if $(VERSION),--version $(VERSION) --yes,--version Unreleased --draft)
 
 venv: $(VENV)/.dev
 
@@ -27,7 +37,7 @@ $(VENV)/.runtime: pyproject.toml | $(VENV)/bin/pip
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev,docs]'
 	@touch $@
 
 # A fresh Debian has python3, but neither venv nor ensurepip: those are in python3-venv.
@@ -64,6 +74,6 @@ system-packages:
 	@scripts/system-packages
 
 clean:
-	rm -rf $(VENV) tests/node/node_modules build dist htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) tests/node/node_modules build dist site htmlcov .coverage .coverage.* \
 	    .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests examples benchmarks compliance fuzzing -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -61,7 +61,7 @@ class AttachmentError(LocalError):
     Raised when the listeners have returned, so their event has failed.
 
     Attributes:
-        path (str): the place in it, as "data['cart'][3]".
+        path (str): the place in it, as `data['cart'][3]`.
         why (str): what is wrong there.
     """
 

@@ -1,4 +1,4 @@
-"""Runs each story on each host, and compares what came out with the README's table.
+"""Runs each story on each host, and compares what came out with the table in docs/hosts.md.
 
 D16: an application cannot tell the modes apart, and one suite over all of them sees to it.
 """
@@ -14,7 +14,7 @@ import pytest
 
 from tests.conformance.hosts import HOSTS
 from tests.conformance.promises import Promise, parameters
-from tests.conformance.table import README, is_complete, render, table_in
+from tests.conformance.table import PAGE, is_complete, render, table_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if RESULTS_FILE is not None:
         Path(RESULTS_FILE).write_text(json.dumps(results))
-    elif table_in(README.read_text()) != render(results):
+    elif table_in(PAGE.read_text()) != render(results):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -96,8 +96,8 @@ def pytest_terminal_summary(
 ) -> None:
     results = config.stash.get(RESULTS, {})
     is_ours = RESULTS_FILE is None and is_complete(results) and "failed" not in str(results)
-    if is_ours and table_in(README.read_text()) != render(results):
-        terminalreporter.section("README.md has another table of hosts", red=True, bold=True)
+    if is_ours and table_in(PAGE.read_text()) != render(results):
+        terminalreporter.section("docs/hosts.md has another table of hosts", red=True, bold=True)
         terminalreporter.line("run scripts/hosts")
 
 

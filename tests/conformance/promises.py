@@ -44,7 +44,7 @@ class Promise:
 
 
 def promise(text: str, **lacks: str) -> Callable[[T], T]:
-    """Say what a story promises: a row of the README's table.
+    """Say what a story promises: a row of the table in docs/hosts.md.
 
     Args:
         lacks: by host, or by group of hosts ("asgi", "single"): why it cannot keep that.

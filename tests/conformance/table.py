@@ -1,6 +1,6 @@
-"""The table of hosts in the README: made of what the suite has found out.
+"""The table in docs/hosts.md: made of what the suite has found out.
 
-A run of all stories on all hosts ends with a look whether the README says the same; `scripts/hosts`
+A run of all stories on all hosts ends with a look whether the page says the same; `scripts/hosts`
 writes it.
 """
 
@@ -14,9 +14,9 @@ from tests.flow.server import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["README", "Results", "is_complete", "render", "replace_table", "table_in"]
+__all__ = ["PAGE", "Results", "is_complete", "render", "replace_table", "table_in"]
 
-README: Path = ROOT / "README.md"
+PAGE: Path = ROOT / "docs/hosts.md"
 
 BEGIN, END = "<!-- hosts -->\n", "<!-- /hosts -->"
 
@@ -41,7 +41,7 @@ def render(results: Results) -> str:
             lines.append(_row([text, *(_cell(row[host.name], notes) for host in HOSTS)]))
     lines.append(_row([f"{len(common)} more, below", *("✓" for _ in HOSTS)]))
     lines += ["", *(f"{number}. {note}" for number, note in enumerate(notes, 1))]
-    lines += ["", f"Kept by all: {'; '.join(common)}."]
+    lines += ["", "Kept by all:", "", *(f"- {text}" for text in common)]
     return "\n".join(lines) + "\n"
 
 

@@ -5,7 +5,6 @@ A comment before a block, invisible when the page is rendered, says how it is te
     <!-- test: app NAME -->                a complete application; tests/docs/stories.py has its
                                            story, or a transcript of the page is played with it
     <!-- test: app NAME = OTHER + this --> the same, of OTHER's code and this block
-    <!-- test: fragment of CONTEXT -->     the same, of CONTEXTS[CONTEXT] and this block
     <!-- test: pytest of NAME -->          a test file; pytest runs it beside application NAME
     <!-- test: file PATH -->               lies beside the applications of this page
     <!-- test: transcript of NAME -->      clients do and see this (tests/docs/transcript.py)
@@ -34,28 +33,9 @@ __all__ = ["DOCS", "ROOT", "Block", "Page", "pages", "read"]
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 
-# Pages whose text somebody else owns: their blocks cannot carry a comment.
-MARKS = {"docs/design.md": "fragment of chat"}
-
-# What a fragment needs around it.
-CONTEXTS = {
-    "chat": """\
-from types import SimpleNamespace
-
-PAGE = "<h1>chat</h1>"
-
-
-async def find_user(session):
-    return {"s-ann": SimpleNamespace(name="Ann"), "s-bob": SimpleNamespace(name="Bob")}.get(session)
-
-
-""",
-}
-
 COMMENT = re.compile(r"<!-- test: (.*?) -->", re.DOTALL)
 MARK = re.compile(
     r"app (?P<app>[\w-]+)( = (?P<base>[\w-]+) \+ this)?"
-    r"|fragment of (?P<context>[\w-]+)"
     r"|pytest of (?P<tested>[\w-]+)"
     r"|file (?P<file>[\w./-]+)"
     r"|transcript of (?P<played>[\w-]+)(, then (?P<then>[\w-]+))?"
@@ -102,19 +82,13 @@ class Page:
 
     def code(self, name: str) -> str:
         """Return the whole text of application `name`."""
-        if any(block.roles["context"] == name for block in self.with_role("context")):
-            return CONTEXTS[name] + self.block("context", name).code
         block = self.block("app", name)
         base = block.roles.get("base")
         return block.code if base is None else f"{self.code(base)}\n\n{block.code}"
 
     def applications(self) -> list[str]:
         """Return the names of its applications."""
-        return [
-            block.roles.get("app") or block.roles["context"]
-            for block in self.blocks
-            if block.roles.keys() & {"app", "context"}
-        ]
+        return [block.roles["app"] for block in self.with_role("app")]
 
     def write_files(self, directory: Path) -> None:
         for block in self.with_role("file"):
@@ -141,8 +115,6 @@ def read(name: str, text: str) -> Page:
         elif token.type == "fence":
             assert token.map is not None  # Only inline tokens have none.
             language = token.info.split(" ")[0]
-            if language == "python":
-                mark = mark or MARKS.get(page.name, "")
             page.blocks.append(Block(page.name, token.map[0] + 1, language, mark, token.content))
             mark = ""
         elif token.type != "inline":

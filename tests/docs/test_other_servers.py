@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from tests.docs.pages import ROOT, pages
+from tests.docs.pages import pages
 from tests.docs.stories import APPLICATION
 from tests.flow.server import free_port, wait_for
 
@@ -97,7 +97,7 @@ def test_settings_count(tmp_path: Path) -> None:
 
 
 def test_every_server_of_the_table_is_on_the_page() -> None:
-    table = (ROOT / "README.md").read_text().partition("<!-- hosts -->\n")[2].splitlines()[0]
+    table = pages()["docs/hosts.md"].text.partition("<!-- hosts -->\n")[2].splitlines()[0]
     for server in ("--direct", "uvicorn", "Granian", "Hypercorn", "Daphne"):
         assert server in table
         assert any(server.lower() in command for command in COMMANDS)
