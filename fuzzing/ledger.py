@@ -175,7 +175,7 @@ class Keeper:
         self.ledger.prefer(self.choices.number(4))
 
     def retire(self) -> None:
-        self.ledger.retire(self.choices.number(8))
+        self.ledger.drain(self.choices.number(8))
 
     def close_all(self) -> None:
         self.ledger.close_all(1001, "")

@@ -87,7 +87,11 @@ PURE_FILES = {
     "supervisor/commands.py",
     "supervisor/plan.py",
     "supervisor/policy.py",
+    "supervisor/reload.py",
+    "supervisor/serving.py",
+    "supervisor/stage.py",
     "supervisor/status.py",
+    "supervisor/workers.py",
 }
 IO_MODULES = {
     "asyncio", "multiprocessing", "os", "selectors", "signal", "socket", "ssl", "subprocess",

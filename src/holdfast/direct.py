@@ -148,8 +148,8 @@ class DirectServer:
 
     # --- the supervisor's part ------------------------------------------------------------------
 
-    def _hear_worker(self, message: control.Message) -> None:
-        if isinstance(message, control.Ready):
+    def _hear_worker(self, message: control.FromWorker) -> None:
+        if isinstance(message, control.Loaded):
             self._switchboard.discount_memory()
             self._switchboard.prefer(GENERATION)
             self._switchboard.end_turn()

@@ -21,6 +21,7 @@ from holdfast.ledger.dispatcher import CALM, Dispatcher
 from holdfast.ledger.ledger import Ledger
 from holdfast.ledger.mailbox import Closed
 from holdfast.ledger.worker_pool import SLACK, Worker, WorkerState
+from holdfast.wire import control
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import encode_metadata
 
@@ -134,7 +135,7 @@ def test_without_workers_one_is_called() -> None:
     desk = Desk()
     for serial in (7, 8):
         desk.put(connection_at(None, serial), "a")
-    assert desk.taken() == [do.CallWorker()]
+    assert desk.taken() == [do.TellSupervisor(control.WorkWaits())]
     assert desk.dispatcher.waiting == 2
     desk.dispatcher.let_go()  # nobody has come
     assert desk.dispatcher.waiting == 2
@@ -152,7 +153,7 @@ def test_a_worker_is_called_again_when_it_has_come_and_gone() -> None:
     desk.dispatcher.call_worker()
     desk.dismiss(worker)
     desk.dispatcher.call_worker()
-    assert desk.taken() == [do.CallWorker()] * 2
+    assert desk.taken() == [do.TellSupervisor(control.WorkWaits())] * 2
 
 
 @pytest.mark.parametrize("make", [connection_at, attended_at])
@@ -200,7 +201,7 @@ def test_a_last_attempt_that_nobody_can_make_calls_a_worker() -> None:
     connection.worker = None
     connection.mailbox.put_back()
     desk.dispatcher.pump(connection)
-    assert desk.taken() == [do.CallWorker()]
+    assert desk.taken() == [do.TellSupervisor(control.WorkWaits())]
 
 
 def test_the_last_attempt_of_an_endpoint_waits_for_calm_too() -> None:
@@ -225,7 +226,7 @@ def test_blocked_worker_is_probed_and_avoided() -> None:
     desk.put(connection_at(desk.workers[0]), "a")
     desk.taken()
     desk.dispatcher.tick()
-    assert desk.taken() == [do.Probe(1)]
+    assert desk.taken() == [do.SendTo(1, wire.Probe())]
 
 
 def test_one_that_nobody_attends_any_more_gets_nothing() -> None:
@@ -362,7 +363,7 @@ class AttendanceMachine(RuleBasedStateMachine):
     def drain(self, data: st.DataObject) -> None:
         endpoint_task = data.draw(st.sampled_from(self.there()))
         endpoint_task.is_draining = True
-        self.ledger.retire(endpoint_task.handle.number)
+        self.ledger.drain(endpoint_task.handle.number)
         self.run()
 
     @rule()
@@ -423,7 +424,7 @@ class AttendanceMachine(RuleBasedStateMachine):
                     self.put_aside.append(address_key)
                 case do.DropWorker():
                     raise AssertionError(command)
-                case do.Probe(number):
+                case do.SendTo(number, wire.Probe()):
                     self.ledger.receive_alive(self.attendants[number - 1].handle)
                 case _:
                     pass

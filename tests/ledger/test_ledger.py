@@ -25,6 +25,7 @@ from holdfast.ledger.dispatcher import CALM
 from holdfast.ledger.ledger import TICK, Ledger
 from holdfast.ledger.mailbox import PIPELINE, Closed
 from holdfast.ledger.worker_pool import SLACK
+from holdfast.wire import control
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import decode_metadata, encode_metadata
 
@@ -570,7 +571,7 @@ def test_publication_without_worker_calls_one() -> None:
     ledger.take_commands()
     publish = wire.PublishText("room", "a", 0, 0)
     ledger.receive_actions([publish, publish])
-    assert ledger.take_commands() == [do.CallWorker()]
+    assert ledger.take_commands() == [do.TellSupervisor(control.WorkWaits())]
     ledger.listen(2, "room")
     assert ledger.take_commands() == [do.PublishTo([2], publish)] * 2
 
@@ -579,14 +580,17 @@ def test_a_worker_that_has_finished_hears_no_more() -> None:
     ledger, (worker,) = ledger_with(1)
     ledger.listen(1, "room")
     send(ledger, connect(ledger), "a")
-    ledger.retire(1)
+    ledger.drain(1)
     publish = wire.PublishText("room", "a", 0, 0)
     ledger.take_commands()
     ledger.receive_actions([publish])
     assert ledger.take_commands() == [do.PublishTo([1], publish)]
     ack(ledger, worker, 7, 1)
     ledger.receive_actions([publish])
-    assert ledger.take_commands() == [do.TellDrained(1), do.CallWorker()]
+    assert ledger.take_commands() == [
+        do.SendTo(1, wire.Drained()),
+        do.TellSupervisor(control.WorkWaits()),
+    ]
 
 
 # Workers that are called, retired, or stand.
@@ -596,11 +600,11 @@ def test_a_worker_is_called_once_until_one_comes() -> None:
     ledger, _ = ledger_with()
     send(ledger, connect(ledger, 7), "a")
     send(ledger, connect(ledger, 8), "b")
-    assert ledger.take_commands() == [do.CallWorker()]
+    assert ledger.take_commands() == [do.TellSupervisor(control.WorkWaits())]
     worker = ledger.worker_ready(1, 1)
     assert delivered(ledger) == [(1, 7, 1, 1), (1, 8, 1, 1)]
     ledger.worker_lost(worker)
-    assert do.CallWorker() in ledger.take_commands()
+    assert do.TellSupervisor(control.WorkWaits()) in ledger.take_commands()
 
 
 def test_a_retired_worker_finishes_and_gets_nothing_new() -> None:
@@ -608,7 +612,7 @@ def test_a_retired_worker_finishes_and_gets_nothing_new() -> None:
     connection = connect_at(ledger, first)
     send(ledger, connection, "a", "b")
     ledger.take_commands()
-    ledger.retire(1)
+    ledger.drain(1)
     send(ledger, connection, "c")
     assert ledger.take_commands() == []
     ack(ledger, first, 7, 2, count=2)
@@ -617,10 +621,10 @@ def test_a_retired_worker_finishes_and_gets_nothing_new() -> None:
 
 def test_idle_worker_retires_at_once() -> None:
     ledger, _ = ledger_with(1, 2)
-    ledger.retire(1)
-    ledger.retire(1)
-    ledger.retire(404)
-    assert ledger.take_commands() == [do.TellDrained(1)]
+    ledger.drain(1)
+    ledger.drain(1)
+    ledger.drain(404)
+    assert ledger.take_commands() == [do.SendTo(1, wire.Drained())]
 
 
 def test_silent_worker_gets_nothing_new() -> None:
@@ -629,7 +633,7 @@ def test_silent_worker_gets_nothing_new() -> None:
     send(ledger, connection, "a")
     ledger.take_commands()
     ledger.tick()
-    assert ledger.take_commands() == [do.Probe(1)]
+    assert ledger.take_commands() == [do.SendTo(1, wire.Probe())]
     ledger.tick()
     send(ledger, connection, "b")
     send(ledger, connect_at(ledger, first, 8), "c")
@@ -644,7 +648,7 @@ def test_a_worker_that_answers_is_asked_again() -> None:
     ledger.take_commands()
     for _ in range(3):
         ledger.tick()
-        assert ledger.take_commands() == [do.Probe(1)]
+        assert ledger.take_commands() == [do.SendTo(1, wire.Probe())]
         ledger.receive_alive(worker)
 
 
@@ -1040,7 +1044,7 @@ def test_a_generation_may_be_preferred_before_it_has_a_worker() -> None:
 def test_an_older_generation_is_drained_when_nothing_is_in_flight() -> None:
     ledger, _ = ledger_with(1, 2)
     ledger.prefer(2)
-    assert ledger.take_commands() == [do.TellDrained(1), do.TellDrained(2)]
+    assert ledger.take_commands() == [do.SendTo(1, wire.Drained()), do.SendTo(2, wire.Drained())]
 
 
 def test_drained_generation_finishes_its_deliveries() -> None:
@@ -1056,7 +1060,7 @@ def test_drained_generation_finishes_its_deliveries() -> None:
     ack(ledger, old, 7, 2)
     deliver, drained = ledger.take_commands()
     assert isinstance(deliver, do.DeliverTo)
-    assert (deliver.worker, drained) == (2, do.TellDrained(1))
+    assert (deliver.worker, drained) == (2, do.SendTo(1, wire.Drained()))
 
 
 def test_prefer_stops_deliveries_to_older_generation() -> None:
@@ -1089,7 +1093,7 @@ def test_a_message_for_a_drained_worker_waits_until_the_new_generation_is_there(
     ledger.prefer(2)
     for number in range(1, PIPELINE + 1):
         ack(ledger, old, 7, number)
-    assert ledger.take_commands()[-1] == do.TellDrained(1)
+    assert ledger.take_commands()[-1] == do.SendTo(1, wire.Drained())
     assert ledger.waiting == 1
     ledger.worker_ready(2, 2)
     assert delivered(ledger) == [(2, 7, PIPELINE + 1, 1)]
@@ -1110,7 +1114,10 @@ def test_worker_of_old_generation_is_drained() -> None:
     ledger.prefer(2)
     send(ledger, connect(ledger), "a")
     ledger.worker_ready(1, 1)
-    assert ledger.take_commands() == [do.CallWorker(), do.TellDrained(1)]
+    assert ledger.take_commands() == [
+        do.TellSupervisor(control.WorkWaits()),
+        do.SendTo(1, wire.Drained()),
+    ]
 
 
 def test_there_is_no_way_back_to_an_older_generation() -> None:
@@ -1225,7 +1232,7 @@ def test_a_full_mailbox_stops_reading_once() -> None:
     ledger, _ = ledger_with(messages=2)
     connection = connect(ledger)
     send(ledger, connection, "a")
-    assert ledger.take_commands() == [do.CallWorker()]
+    assert ledger.take_commands() == [do.TellSupervisor(control.WorkWaits())]
     send(ledger, connection, "b", "c")
     assert ledger.take_commands() == [do.PauseReading(connection)]
 
@@ -1234,7 +1241,7 @@ def test_a_mailbox_is_full_of_bytes_too() -> None:
     ledger, _ = ledger_with(size=10)
     connection = connect(ledger)
     send(ledger, connection, b"x" * 9)
-    assert ledger.take_commands() == [do.CallWorker()]
+    assert ledger.take_commands() == [do.TellSupervisor(control.WorkWaits())]
     send(ledger, connection, b"x")
     assert ledger.take_commands() == [do.PauseReading(connection)]
 
@@ -1308,22 +1315,22 @@ def test_the_end_is_reported_when_the_last_close_event_is_acknowledged() -> None
     connection = connect(ledger)
     ledger.close_all(1001, "")
     ledger.receive_close(connection, 1001, "")
-    assert do.ReportEmpty() not in ledger.take_commands()
+    assert do.TellSupervisor(control.Empty()) not in ledger.take_commands()
     ack(ledger, worker, 7, 1)
-    assert ledger.take_commands() == [do.ReportEmpty()]
+    assert ledger.take_commands() == [do.TellSupervisor(control.Empty())]
 
 
 def test_the_end_is_reported_at_once_when_there_is_no_connection() -> None:
     ledger, _ = ledger_with()
     ledger.close_all(1001, "")
-    assert ledger.take_commands() == [do.ReportEmpty()]
+    assert ledger.take_commands() == [do.TellSupervisor(control.Empty())]
 
 
 def test_the_end_is_reported_when_the_last_close_event_was_put_aside() -> None:
     ledger, _ = ledger_with()
     ledger.receive_close(connect(ledger), 1006, "")
     ledger.close_all(1001, "")
-    assert lose_workers(ledger, 3)[-1] == do.ReportEmpty()
+    assert lose_workers(ledger, 3)[-1] == do.TellSupervisor(control.Empty())
 
 
 def test_a_connection_that_comes_during_the_end_is_closed_at_once() -> None:
@@ -1468,7 +1475,7 @@ def test_without_a_worker_an_attended_connection_waits_and_calls_for_one() -> No
     ledger, (worker,) = ledger_with(1)
     attend(ledger, worker)
     ledger.worker_lost(worker)
-    assert ledger.take_commands() == [do.CallWorker()]
+    assert ledger.take_commands() == [do.TellSupervisor(control.WorkWaits())]
     assert ledger.waiting == 1
     ledger.worker_ready(2, 1)
     assert kinds(ledger) == [(2, wire.DeliverResume, 0, 1)]
@@ -1495,7 +1502,7 @@ def test_released_deliveries_keep_their_attempt() -> None:
     ledger.take_commands()
     ledger.release(first, 7)
     commands = ledger.take_commands()
-    assert do.TellDrained(1) in commands
+    assert do.SendTo(1, wire.Drained()) in commands
     sent = [each for each in commands if isinstance(each, do.DeliverTo)]
     assert [(to.worker, [type(d) for d in to.deliveries]) for to in sent] == [
         (2, [wire.DeliverResume, wire.DeliverText])
@@ -1518,18 +1525,18 @@ def test_a_worker_that_releases_one_keeps_the_others() -> None:
     ledger, (first, _) = ledger_with(1, 2)
     for serial in (7, 8):
         send(ledger, attend(ledger, first, serial), "a")
-    ledger.retire(1)
+    ledger.drain(1)
     ledger.take_commands()
     ledger.release(first, 7)
-    assert do.TellDrained(1) not in ledger.take_commands()
+    assert do.SendTo(1, wire.Drained()) not in ledger.take_commands()
     ledger.release(first, 8)
-    assert do.TellDrained(1) in ledger.take_commands()
+    assert do.SendTo(1, wire.Drained()) in ledger.take_commands()
 
 
 def test_a_worker_may_release_while_others_of_its_generation_serve() -> None:
     ledger, (first, _) = ledger_with(1, 2)
     attend(ledger, first)
-    ledger.retire(1)
+    ledger.drain(1)
     ledger.take_commands()
     ledger.release(first, 7)
     assert kinds(ledger) == [(2, wire.DeliverResume, 0, 1)]
@@ -1613,7 +1620,7 @@ def test_endpoint_messages_last_attempt_runs_alone() -> None:
     calm(ledger)
     assert delivered(ledger) == [(3, 7, 1, 3)]
     assert ledger.waiting == 1
-    ledger.retire(3)
+    ledger.drain(3)
     ledger.release(worker, 7)
     assert not worker.has_suspect
 
@@ -1663,7 +1670,7 @@ def test_closing_endpoint_is_served_until_closed() -> None:
     connection = attend(ledger, first, closes=True)
     attend(ledger, first, 8)
     attend(ledger, second, 9, closes=True)
-    ledger.retire(1)
+    ledger.drain(1)
     send(ledger, connection, "a")
     assert kinds(ledger) == [(1, wire.DeliverText, 1, 1)]
     ack(ledger, first, 7, 1)
@@ -1943,7 +1950,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def retire(self, data: st.DataObject) -> None:
         peer = data.draw(st.sampled_from(self.workers()))
         peer.is_retired = True
-        self.ledger.retire(peer.handle.number)
+        self.ledger.drain(peer.handle.number)
         self.run()
 
     @rule()
@@ -2064,18 +2071,18 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert not client.is_forgotten
                 assert client.is_paused == isinstance(command, do.ResumeReading)
                 client.is_paused = not client.is_paused
-            case do.TellDrained(number):
+            case do.SendTo(number, wire.Drained()):
                 peer = self.peers[number - 1]
                 assert not peer.in_flight
                 assert not peer.is_drained
                 assert peer.handle.generation < self.generation or peer.is_retired
                 peer.is_drained = True
-            case do.Probe(number):
+            case do.SendTo(number, wire.Probe()):
                 peer = self.peers[number - 1]
                 assert peer.in_flight
                 if not peer.is_standing:
                     self.ledger.receive_alive(peer.handle)
-            case do.CallWorker():
+            case do.TellSupervisor(control.WorkWaits()):
                 assert not self.serving()
                 assert [client for client in self.live() if client.pending]
             case do.DropWorker(number, _):
@@ -2083,7 +2090,7 @@ class LedgerMachine(RuleBasedStateMachine):
             case do.Quarantined(connection, number, _, attempts):
                 self.quarantined.remove((self.clients[connection.serial - 1], number))
                 assert attempts == MAX_ATTEMPTS
-            case do.ReportEmpty():
+            case do.TellSupervisor(control.Empty()):
                 assert self.is_emptying
                 self.is_reported_empty = True
             case _:

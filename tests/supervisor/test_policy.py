@@ -19,7 +19,10 @@ from hypothesis.stateful import (
 from holdfast.supervisor import commands as do
 from holdfast.supervisor.back_off import BACK_OFF_MOST, YOUNG
 from holdfast.supervisor.plan import ChildState, Plan
-from holdfast.supervisor.policy import ASK_EVERY, Policy
+from holdfast.supervisor.policy import Policy
+from holdfast.supervisor.workers import ASK_EVERY
+from holdfast.wire import control
+from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 START_TIMEOUT = 120.0
 DRAIN_TIMEOUT = 30.0
 BLOCKED_TIMEOUT = 60.0
+
+CLOSE_ALL = [do.StopListening(), do.TellKeeper(control.CloseAll(1001, ""))]
 
 UNFINISHED = "it has not finished within 30 s"
 
@@ -102,6 +107,12 @@ def serving_with(workers: int = 2, **plan: float) -> Policy:
     return policy
 
 
+def told(policy: Policy) -> list[control.ToWorker]:
+    """Return what workers are told."""
+    commands = policy.take_commands()
+    return [each.message for each in commands if isinstance(each, do.TellWorker)]
+
+
 def states(policy: Policy) -> dict[int, str]:
     return {child.worker: child.state.value for child in policy.children}
 
@@ -128,7 +139,12 @@ def test_the_first_generation_serves_as_soon_as_its_first_worker_is_ready() -> N
     policy = starting()
     assert policy.generation == 0
     policy.worker_ready(1, 1.0)
-    expected = [do.StartWorker(2, 1, first=False), do.Prefer(1), do.Serve(1), do.Promoted(1)]
+    expected = [
+        do.StartWorker(2, 1, first=False),
+        do.TellKeeper(control.Prefer(1)),
+        do.TellWorker(1, control.Serve()),
+        do.Promoted(1),
+    ]
     assert policy.take_commands() == expected
     assert policy.generation == 1
 
@@ -138,7 +154,7 @@ def test_the_other_workers_serve_as_they_become_ready() -> None:
     policy.worker_ready(1, 1.0)
     policy.take_commands()
     policy.worker_ready(2, 2.0)
-    assert policy.take_commands() == [do.Serve(2)]
+    assert policy.take_commands() == [do.TellWorker(2, control.Serve())]
 
 
 def test_a_worker_becomes_ready_once() -> None:
@@ -203,7 +219,13 @@ def test_the_new_generation_replaces_the_old_one_when_all_its_workers_are_ready(
     policy.worker_ready(3, 1.0)
     policy.take_commands()
     policy.worker_ready(4, 1.0)
-    replaced = [do.Prefer(2), do.Serve(3), do.Serve(4), do.Drain(1), do.Drain(2)]
+    replaced = [
+        do.TellKeeper(control.Prefer(2)),
+        do.TellWorker(3, control.Serve()),
+        do.TellWorker(4, control.Serve()),
+        do.TellWorker(1, control.Drain()),
+        do.TellWorker(2, control.Drain()),
+    ]
     assert policy.take_commands() == replaced
     assert policy.generation == 2
 
@@ -237,13 +259,17 @@ def test_an_old_worker_that_was_still_starting_is_killed() -> None:
     policy.take_commands()
     policy.worker_ready(3, 1.0)
     policy.worker_ready(4, 1.0)
-    assert policy.take_commands()[-2:] == [do.Drain(1), do.Kill(2)]
+    assert policy.take_commands()[-2:] == [do.TellWorker(1, control.Drain()), do.Kill(2)]
 
 
 def test_a_generation_of_one_worker_is_replaced_at_once() -> None:
     policy = reloading(1)
     policy.worker_ready(2, 1.0)
-    assert policy.take_commands() == [do.Prefer(2), do.Serve(2), do.Drain(1)]
+    assert policy.take_commands() == [
+        do.TellKeeper(control.Prefer(2)),
+        do.TellWorker(2, control.Serve()),
+        do.TellWorker(1, control.Drain()),
+    ]
 
 
 def test_when_a_new_generation_cannot_be_started_the_old_one_goes_on() -> None:
@@ -357,7 +383,7 @@ def test_a_worker_that_dies_is_replaced_at_once() -> None:
     policy.worker_exited(1, -9, 1.0)
     assert policy.take_commands() == [do.StartWorker(3, 1, first=False)]
     policy.worker_ready(3, 2.0)
-    assert policy.take_commands() == [do.Serve(3)]
+    assert policy.take_commands() == [do.TellWorker(3, control.Serve())]
 
 
 def test_a_death_is_told_once() -> None:
@@ -482,7 +508,11 @@ def test_another_keeper_is_started_and_told_which_generation_serves() -> None:
     policy.keeper_exited(100.0)
     assert policy.take_commands() == [do.StartKeeper()]
     policy.keeper_started(100.0)
-    assert policy.take_commands() == [do.Connect(1), do.Connect(2), do.Prefer(1)]
+    assert policy.take_commands() == [
+        do.ConnectWorker(1),
+        do.ConnectWorker(2),
+        do.TellKeeper(control.Prefer(1)),
+    ]
 
 
 def test_early_keeper_is_told_generation_later() -> None:
@@ -490,7 +520,7 @@ def test_early_keeper_is_told_generation_later() -> None:
     policy.keeper_exited(0.0)
     policy.take_commands()
     policy.keeper_started(0.0)
-    assert policy.take_commands() == [do.Connect(1)]
+    assert policy.take_commands() == [do.ConnectWorker(1)]
 
 
 def test_early_deaths_delay_keepers() -> None:
@@ -511,7 +541,11 @@ def test_keeper_is_not_replaced_during_stop() -> None:
     policy.stop_requested(1.0)
     policy.take_commands()
     policy.keeper_exited(2.0)
-    assert policy.take_commands() == [do.Prefer(2), do.Drain(1), do.Drain(2)]
+    assert policy.take_commands() == [
+        do.TellKeeper(control.Prefer(2)),
+        do.TellWorker(1, control.Drain()),
+        do.TellWorker(2, control.Drain()),
+    ]
 
 
 def test_a_stop_does_not_wait_for_a_keeper_that_is_gone() -> None:
@@ -520,7 +554,11 @@ def test_a_stop_does_not_wait_for_a_keeper_that_is_gone() -> None:
         policy.keeper_exited(1.0)
     policy.take_commands()
     policy.stop_requested(1.0)
-    assert policy.take_commands()[-3:] == [do.Prefer(2), do.Drain(1), do.Drain(2)]
+    assert policy.take_commands()[-3:] == [
+        do.TellKeeper(control.Prefer(2)),
+        do.TellWorker(1, control.Drain()),
+        do.TellWorker(2, control.Drain()),
+    ]
     policy.tick(90.0)
     assert do.StartKeeper() not in policy.take_commands()
 
@@ -558,8 +596,8 @@ def test_a_spare_is_started_beside_the_generation_that_serves() -> None:
     policy.take_commands()
     policy.worker_ready(1, 0.0)
     assert policy.take_commands() == [
-        do.Prefer(1),
-        do.Serve(1),
+        do.TellKeeper(control.Prefer(1)),
+        do.TellWorker(1, control.Serve()),
         do.Promoted(1),
         do.StartWorker(2, 1, first=False, spare=True),
     ]
@@ -571,7 +609,7 @@ def test_a_spare_takes_the_place_of_a_worker_that_dies() -> None:
     policy = serving_with(1, spares=1)
     policy.worker_exited(1, -9, 100.0)
     assert policy.take_commands() == [
-        do.Serve(2),
+        do.TellWorker(2, control.Serve()),
         do.StartWorker(3, 1, first=False, spare=True),
     ]
 
@@ -584,7 +622,7 @@ def test_a_spare_that_still_starts_serves_when_it_is_ready() -> None:
     policy.worker_exited(1, -9, 100.0)
     assert policy.take_commands() == [do.StartWorker(3, 1, first=False, spare=True)]
     policy.worker_ready(2, 100.0)
-    assert policy.take_commands() == [do.Serve(2)]
+    assert policy.take_commands() == [do.TellWorker(2, control.Serve())]
 
 
 def test_a_ready_spare_goes_before_one_that_starts() -> None:
@@ -592,7 +630,7 @@ def test_a_ready_spare_goes_before_one_that_starts() -> None:
     policy.worker_exited(2, -9, 100.0)
     policy.take_commands()
     policy.worker_exited(1, -9, 100.0)
-    assert policy.take_commands()[0] == do.Serve(3)
+    assert policy.take_commands()[0] == do.TellWorker(3, control.Serve())
 
 
 def test_a_spare_that_dies_is_replaced_by_a_spare() -> None:
@@ -607,10 +645,10 @@ def test_the_spare_of_an_old_generation_leaves_with_it() -> None:
     policy.take_commands()
     policy.worker_ready(3, 0.0)
     assert policy.take_commands()[:4] == [
-        do.Prefer(2),
-        do.Serve(3),
-        do.Drain(1),
-        do.Drain(2),
+        do.TellKeeper(control.Prefer(2)),
+        do.TellWorker(3, control.Serve()),
+        do.TellWorker(1, control.Drain()),
+        do.TellWorker(2, control.Drain()),
     ]
 
 
@@ -622,7 +660,11 @@ def test_a_worker_that_wants_to_be_replaced_serves_until_another_does() -> None:
     policy.worker_retiring(1, 1.0)
     assert policy.take_commands() == [do.StartWorker(3, 1, first=False)]
     policy.worker_ready(3, 2.0)
-    assert policy.take_commands() == [do.Serve(3), do.Retire(1), do.Drain(1)]
+    assert policy.take_commands() == [
+        do.TellWorker(3, control.Serve()),
+        do.TellKeeper(control.DrainWorker(1)),
+        do.TellWorker(1, control.Drain()),
+    ]
     policy.worker_exited(1, 0, 3.0)
     assert policy.take_commands() == []
 
@@ -634,16 +676,20 @@ def test_all_may_want_to_be_replaced_at_once() -> None:
     policy.take_commands()
     for worker, retired in ((3, 1), (4, 2)):
         policy.worker_ready(worker, 2.0)
-        assert policy.take_commands() == [do.Serve(worker), do.Retire(retired), do.Drain(retired)]
+        assert policy.take_commands() == [
+            do.TellWorker(worker, control.Serve()),
+            do.TellKeeper(control.DrainWorker(retired)),
+            do.TellWorker(retired, control.Drain()),
+        ]
 
 
 def test_a_spare_takes_the_place_of_a_worker_that_wants_to_be_replaced() -> None:
     policy = serving_with(1, spares=1)
     policy.worker_retiring(1, 1.0)
     assert policy.take_commands() == [
-        do.Serve(2),
-        do.Retire(1),
-        do.Drain(1),
+        do.TellWorker(2, control.Serve()),
+        do.TellKeeper(control.DrainWorker(1)),
+        do.TellWorker(1, control.Drain()),
         do.StartWorker(3, 1, first=False, spare=True),
     ]
 
@@ -667,7 +713,12 @@ def test_surplus_idle_workers_leave() -> None:
     policy.worker_idle(3, 1.0)
     assert policy.take_commands() == []
     policy.worker_idle(2, 2.0)
-    assert policy.take_commands() == [do.Retire(1), do.Drain(1), do.Retire(2), do.Drain(2)]
+    assert policy.take_commands() == [
+        do.TellKeeper(control.DrainWorker(1)),
+        do.TellWorker(1, control.Drain()),
+        do.TellKeeper(control.DrainWorker(2)),
+        do.TellWorker(2, control.Drain()),
+    ]
     assert policy.is_asleep
 
 
@@ -675,10 +726,10 @@ def test_when_nobody_is_left_requests_are_looked_for() -> None:
     policy = serving_with(1, min_workers=0, spares=1)
     policy.worker_idle(1, 1.0)
     assert policy.take_commands() == [
-        do.Retire(1),
-        do.Drain(1),
-        do.Retire(2),
-        do.Drain(2),
+        do.TellKeeper(control.DrainWorker(1)),
+        do.TellWorker(1, control.Drain()),
+        do.TellKeeper(control.DrainWorker(2)),
+        do.TellWorker(2, control.Drain()),
         do.Watch(on=True),
     ]
 
@@ -717,7 +768,10 @@ def test_work_that_waits_has_one_worker_started_and_then_the_others() -> None:
     policy.tick(20.0)
     assert policy.take_commands() == []
     policy.worker_ready(3, 21.0)
-    assert policy.take_commands() == [do.Serve(3), do.StartWorker(4, 1, first=False)]
+    assert policy.take_commands() == [
+        do.TellWorker(3, control.Serve()),
+        do.StartWorker(4, 1, first=False),
+    ]
 
 
 def test_busy_remaining_worker_wakes_the_others() -> None:
@@ -752,7 +806,13 @@ def test_a_reload_wakes_everybody() -> None:
     policy.reload_requested(20.0)
     policy.worker_ready(3, 20.0)
     policy.worker_ready(4, 20.0)
-    expected = [do.Watch(on=False), do.Prefer(2), do.Serve(3), do.Serve(4), do.Promoted(2)]
+    expected = [
+        do.Watch(on=False),
+        do.TellKeeper(control.Prefer(2)),
+        do.TellWorker(3, control.Serve()),
+        do.TellWorker(4, control.Serve()),
+        do.Promoted(2),
+    ]
     assert policy.take_commands()[-5:] == expected
     assert not policy.is_asleep
 
@@ -778,7 +838,10 @@ def test_workers_are_asked_whether_their_loops_turn() -> None:
     policy = serving_with(blocked=BLOCKED_TIMEOUT)
     assert policy.next_tick() == ASK_EVERY
     policy.tick(ASK_EVERY)
-    assert policy.take_commands() == [do.Ask(1), do.Ask(2)]
+    assert policy.take_commands() == [
+        do.TellWorker(1, wire.Probe()),
+        do.TellWorker(2, wire.Probe()),
+    ]
     assert policy.next_tick() == 2 * ASK_EVERY
 
 
@@ -792,14 +855,15 @@ def test_a_worker_that_does_not_answer_for_too_long_is_killed() -> None:
     policy.tick(now + ASK_EVERY)
     assert policy.take_commands() == [
         do.Kill(1, "its loop has stood for 65 s"),
-        do.Ask(1),
-        do.Ask(2),
+        do.TellWorker(1, wire.Probe()),
+        do.TellWorker(2, wire.Probe()),
     ]
 
 
 def test_an_answer_of_nobody_changes_nothing() -> None:
     policy = serving_with(blocked=BLOCKED_TIMEOUT)
     policy.worker_answered(404, 1.0)
+    policy.worker_quiet(404, 1.0)
     assert policy.take_commands() == []
 
 
@@ -816,7 +880,7 @@ def test_who_is_starting_or_leaving_is_not_asked() -> None:
     policy.stop_requested(1.0)
     policy.take_commands()
     policy.tick(DRAIN_TIMEOUT)
-    assert do.Ask not in {type(command) for command in policy.take_commands()}
+    assert wire.Probe() not in told(policy)
 
 
 # Stop.
@@ -826,7 +890,11 @@ def test_a_stop_closes_listeners_and_connections_first() -> None:
     # The model differs: there, what comes during a stop waits for ever.
     policy = serving()
     policy.stop_requested(1.0)
-    assert policy.take_commands() == [do.Quiesce(1), do.Quiesce(2), do.CloseConnections()]
+    assert policy.take_commands() == [
+        do.TellWorker(1, control.Quiesce()),
+        do.TellWorker(2, control.Quiesce()),
+        *CLOSE_ALL,
+    ]
 
 
 def test_workers_are_drained_when_the_close_events_have_been_handled() -> None:
@@ -835,7 +903,11 @@ def test_workers_are_drained_when_the_close_events_have_been_handled() -> None:
     policy.take_commands()
     policy.connections_closed()
     # No worker is of generation 2: the keeper drains all there are.
-    assert policy.take_commands() == [do.Prefer(2), do.Drain(1), do.Drain(2)]
+    assert policy.take_commands() == [
+        do.TellKeeper(control.Prefer(2)),
+        do.TellWorker(1, control.Drain()),
+        do.TellWorker(2, control.Drain()),
+    ]
 
 
 def test_the_server_leaves_when_the_last_worker_has() -> None:
@@ -890,7 +962,7 @@ def test_a_request_to_reload_while_stopping_has_no_answer() -> None:
 def test_a_worker_that_is_starting_is_not_waited_for() -> None:
     policy = starting()
     policy.stop_requested(1.0)
-    assert policy.take_commands() == [do.Kill(1), do.CloseConnections()]
+    assert policy.take_commands() == [do.Kill(1), *CLOSE_ALL]
     policy.worker_exited(1, -9, 1.0)
     # It was asked to leave, and did.
     assert policy.take_commands() == [do.Exit(0)]
@@ -954,11 +1026,14 @@ def test_close_events_have_a_worker_started_if_there_is_none() -> None:
     # They are dispatched before the server leaves, also when it slept or has just crashed.
     policy = asleep()
     policy.stop_requested(100.0)
-    assert policy.take_commands() == [do.CloseConnections(), do.StartWorker(3, 1, first=False)]
+    assert policy.take_commands() == [*CLOSE_ALL, do.StartWorker(3, 1, first=False)]
     policy.worker_ready(3, 101.0)
     assert policy.take_commands() == []
     policy.connections_closed()
-    assert policy.take_commands() == [do.Prefer(2), do.Drain(3)]
+    assert policy.take_commands() == [
+        do.TellKeeper(control.Prefer(2)),
+        do.TellWorker(3, control.Drain()),
+    ]
     policy.worker_exited(3, 0, 102.0)
     assert policy.take_commands() == [do.Exit(0)]
 
@@ -968,7 +1043,7 @@ def test_a_worker_for_close_events_is_not_waited_for_if_there_are_none() -> None
     policy.stop_requested(100.0)
     policy.take_commands()
     policy.connections_closed()
-    assert policy.take_commands() == [do.Prefer(2), do.Kill(3)]
+    assert policy.take_commands() == [do.TellKeeper(control.Prefer(2)), do.Kill(3)]
 
 
 def test_a_worker_that_dies_of_a_close_event_is_replaced_a_few_times() -> None:
@@ -1244,19 +1319,19 @@ class PolicyMachine(RuleBasedStateMachine):
                 )
                 self.last_worker = worker
                 self.alive[worker] = Seen(generation, spare)
-            case do.Serve(worker):
+            case do.TellWorker(worker, control.Serve()):
                 seen = self.alive[worker]
                 assert seen.is_ready
                 assert not seen.is_retired
                 assert seen.generation == self.serving
                 assert not self.is_stopping
                 seen.accepts, seen.spare = True, False
-            case do.Prefer(generation):
+            case do.TellKeeper(control.Prefer(generation)):
                 assert generation >= self.serving
                 assert generation not in self.failed
                 # At the very end, a generation that will never be.
                 self.serving = self.serving if self.are_connections_closed else generation
-            case do.Ask(worker):
+            case do.TellWorker(worker, wire.Probe()):
                 assert self.alive[worker].is_ready
             case do.Watch(on):
                 assert self.min_workers == 0
@@ -1267,7 +1342,9 @@ class PolicyMachine(RuleBasedStateMachine):
                 assert not self.is_stopping
                 self.has_keeper = True
                 self.policy.keeper_started(self.now)
-                connected = [c for c in self.policy.take_commands() if isinstance(c, do.Connect)]
+                connected = [
+                    c for c in self.policy.take_commands() if isinstance(c, do.ConnectWorker)
+                ]
                 # And those that are about to start: the shell starts them with it.
                 assert {each.worker for each in connected} >= set(self.alive)
             case _:
@@ -1281,13 +1358,13 @@ class PolicyMachine(RuleBasedStateMachine):
 
     def follow_the_end(self, command: do.Command) -> None:
         match command:
-            case do.Retire(worker):
+            case do.TellKeeper(control.DrainWorker(worker)):
                 seen = self.alive[worker]
                 # Others serve in its place, or there is nothing to do.
                 others = [s for s in self.of(self.serving) if s.accepts and not s.is_retired]
                 assert self.policy.is_asleep or (seen.is_retiring and len(others) > WORKERS)
                 seen.is_retired = True
-            case do.Drain(worker):
+            case do.TellWorker(worker, control.Drain()):
                 # The new one serves already, or there is nothing left to serve.
                 seen = self.alive[worker]
                 is_old = seen.generation < self.serving
@@ -1299,7 +1376,7 @@ class PolicyMachine(RuleBasedStateMachine):
                 assert seen.is_retired or not seen.accepts or self.is_stopping or "stood" in why
                 # One that ran out of time may say that it is ready before the signal reaches it.
                 seen.is_retired = seen.is_retired or not (seen.accepts or why)
-            case do.Quiesce(worker):
+            case do.TellWorker(worker, control.Quiesce()):
                 assert self.is_stopping
                 self.alive[worker].accepts = False
             case do.Promoted(generation):

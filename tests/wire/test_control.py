@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 import pytest
@@ -9,31 +9,35 @@ from hypothesis import strategies as st
 
 from holdfast.errors import BrokenWire
 from holdfast.wire import control
-from holdfast.wire.control import ControlDecoder, Message, encode_control
+from holdfast.wire import messages as wire
+from holdfast.wire.control import ControlDecoder, encode_control
+
+if TYPE_CHECKING:
+    from msgspec import Struct
 
 # What may come, and an example of each message in it.
-DIRECTIONS: list[tuple[Any, list[Message]]] = [
+DIRECTIONS: list[tuple[Any, list[Struct]]] = [
     (
         control.ToWorker,
         [
             control.Serve(),
             control.Quiesce(),
             control.Drain(),
-            control.Ask(),
             control.Connect(),
+            wire.Probe(),
         ],
     ),
     (
         control.FromWorker,
         [
-            control.Ready(),
+            control.Loaded(),
             control.Failed("why", "…"),
             control.Quiet(),
-            control.Alive(),
             control.Retiring("why"),
             control.Idle(),
             control.Busy(),
             control.Counted({"max_body": 3}),
+            wire.Alive(),
         ],
     ),
     (
@@ -43,13 +47,12 @@ DIRECTIONS: list[tuple[Any, list[Message]]] = [
             control.Prefer(2),
             control.CloseAll(1001, ""),
             control.Report(),
-            control.Retire(1),
+            control.DrainWorker(1),
         ],
     ),
     (
         control.FromKeeper,
         [
-            control.Ready(),
             control.WorkerDropped(1, "why"),
             control.KeeperStatus(1, 2, 3, 4, 5, 6, 7, {"max_message": 8}),
             control.Empty(),
@@ -67,17 +70,17 @@ def decode(union: Any, packet: bytes) -> Any:
 
 
 @pytest.mark.parametrize(("union", "examples"), DIRECTIONS)
-def test_these_tests_have_an_example_of_every_message(union: Any, examples: list[Message]) -> None:
+def test_these_tests_have_an_example_of_every_message(union: Any, examples: list[Struct]) -> None:
     assert {type(message) for message in examples} == set(get_args(union))
 
 
 @pytest.mark.parametrize(("union", "message"), EXAMPLES)
-def test_a_message_arrives_as_it_was_sent(union: Any, message: Message) -> None:
+def test_a_message_arrives_as_it_was_sent(union: Any, message: Struct) -> None:
     assert decode(union, encode_control(message)) == message
 
 
 @pytest.mark.parametrize(("union", "message", "place"), FIELDS)
-def test_a_field_of_the_wrong_type_is_refused(union: Any, message: Message, place: int) -> None:
+def test_a_field_of_the_wrong_type_is_refused(union: Any, message: Struct, place: int) -> None:
     as_list = msgspec.msgpack.decode(encode_control(message))
     as_list[place + 1] = [1.5]
     with pytest.raises(BrokenWire, match="not a message of this control link"):
@@ -85,7 +88,7 @@ def test_a_field_of_the_wrong_type_is_refused(union: Any, message: Message, plac
 
 
 @pytest.mark.parametrize(("union", "message", "place"), FIELDS)
-def test_a_missing_field_is_refused(union: Any, message: Message, place: int) -> None:
+def test_a_missing_field_is_refused(union: Any, message: Struct, place: int) -> None:
     as_list = msgspec.msgpack.decode(encode_control(message))
     with pytest.raises(BrokenWire):
         decode(union, msgspec.msgpack.encode(as_list[: place + 1]))
@@ -113,7 +116,7 @@ def test_an_empty_packet_is_refused() -> None:
 
 @given(st.sampled_from(DIRECTIONS), st.binary(max_size=40))
 def test_arbitrary_packets_raise_nothing_but_broken_wire(
-    direction: tuple[Any, list[Message]], packet: bytes
+    direction: tuple[Any, list[Struct]], packet: bytes
 ) -> None:
     try:
         message = decode(direction[0], packet)

@@ -39,7 +39,7 @@ class DirectEnds:
         worker: int,
         switchboard: Switchboard,
         loop: asyncio.AbstractEventLoop,
-        on_report: Callable[[control.Message], None],
+        on_report: Callable[[control.FromWorker], None],
     ) -> None:
         self._worker = worker
         self._switchboard = switchboard
@@ -80,7 +80,7 @@ class DirectEnds:
 class _Reports:
     """`worker/ends.py:Control`."""
 
-    def __init__(self, on_report: Callable[[control.Message], None]) -> None:
+    def __init__(self, on_report: Callable[[control.FromWorker], None]) -> None:
         self.send = on_report
 
 

@@ -105,7 +105,7 @@ class KeeperEnd:
     def send_all(self, messages: Sequence[msgspec.Struct]) -> None:
         self._messages += messages
 
-    def send_if_room(self, publication: wire.Publication) -> None:
+    def send_if_room(self, publication: wire.Publish) -> None:
         # No backlog can be here: what the worker does not keep up with, its channels hold and lose.
         self._messages.append(publication)
 

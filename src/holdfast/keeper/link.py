@@ -91,7 +91,7 @@ class WorkerLink:
     def send_all(self, messages: Sequence[msgspec.Struct]) -> None:
         self._messages += messages
 
-    def send_if_room(self, publication: wire.Publication) -> None:
+    def send_if_room(self, publication: wire.Publish) -> None:
         """Like `send`, but drop it if the worker does not keep up; it is told how many were."""
         if len(self._unsent) > MAX_BACKLOG:
             self._lost += 1

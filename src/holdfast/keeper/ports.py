@@ -34,7 +34,7 @@ class KeeperLink(Protocol):
         """Have the message sent with the end of this turn."""
 
     def send_all(self, messages: Sequence[msgspec.Struct]) -> None: ...
-    def send_if_room(self, publication: wire.Publication) -> None:
+    def send_if_room(self, publication: wire.Publish) -> None:
         """Like `send`, but drop it if the worker does not keep up."""
 
     def flush(self) -> None:

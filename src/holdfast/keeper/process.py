@@ -59,7 +59,6 @@ class Keeper:
 
     def run(self) -> None:
         """Serve until the supervisor is gone."""
-        self._report(control.Ready())
         self._switchboard.poller.run(self._switchboard.tick, TICK)
 
     def _report(self, message: control.FromKeeper) -> None:
@@ -72,8 +71,8 @@ class Keeper:
             switchboard.add_worker(message.worker, stream_fd, handover_fd)
         elif isinstance(message, control.Prefer):
             switchboard.prefer(message.generation)
-        elif isinstance(message, control.Retire):
-            switchboard.retire(message.worker)
+        elif isinstance(message, control.DrainWorker):
+            switchboard.drain(message.worker)
         elif isinstance(message, control.CloseAll):
             switchboard.close_all(message.code, message.reason)
         else:

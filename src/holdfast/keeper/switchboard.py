@@ -33,13 +33,6 @@ if TYPE_CHECKING:
     from holdfast.keeper.ports import ClientSockets, KeeperLink
     from holdfast.ledger.connection import Connection
 
-# What a publication becomes on its way to a worker.
-PUBLICATIONS = {
-    wire.PublishText: wire.PublicationText,
-    wire.PublishBinary: wire.PublicationBinary,
-    wire.PublishJson: wire.PublicationJson,
-}
-
 log = logging.getLogger("holdfast.keeper")
 
 # When a client that was turned away may come again. It has to be said, or all come at once.
@@ -114,13 +107,11 @@ class Switchboard:
             do.CloseSocket: lambda c: self._sockets.close(c.connection, c.code, c.reason),
             do.PauseReading: lambda c: self._sockets.pause_reading(c.connection),
             do.ResumeReading: lambda c: self._sockets.resume_reading(c.connection),
-            do.TellDrained: lambda c: self._tell(c.worker, wire.Drained()),
-            do.Probe: lambda c: self._tell(c.worker, wire.Probe()),
-            do.CallWorker: lambda _: report(control.WorkWaits()),
+            do.SendTo: lambda c: self._tell(c.worker, c.message),
+            do.TellSupervisor: lambda c: report(c.message),
             do.DropWorker: self._drop_worker,
             do.Quarantined: _log_quarantined,
             do.EndpointGivenUp: _log_given_up,
-            do.ReportEmpty: lambda _: report(control.Empty()),
         }
 
         self._rare: dict[type[wire.FromWorker], Callable[[KeeperLink, Any], None]] = {
@@ -154,8 +145,8 @@ class Switchboard:
     def prefer(self, generation: int) -> None:
         self._ledger.prefer(generation)
 
-    def retire(self, worker: int) -> None:
-        self._ledger.retire(worker)
+    def drain(self, worker: int) -> None:
+        self._ledger.drain(worker)
 
     def close_all(self, code: int, reason: str) -> None:
         """Let nobody in from here on, and report when the last connection is gone."""
@@ -247,13 +238,10 @@ class Switchboard:
             link.send_all(command.deliveries)
 
     def _publish(self, command: do.PublishTo) -> None:
-        action = command.publication
-        kind = PUBLICATIONS[type(action)]
-        publication = kind(action.channel, action.data, action.poster)
         for worker in command.workers:
             link = self._links.get(worker)
             if link is not None:
-                link.send_if_room(publication)
+                link.send_if_room(command.publication)
 
     def _tell_pressure(self, connection: Connection, is_high: bool) -> None:
         if connection.worker is not None:

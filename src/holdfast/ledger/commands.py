@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from holdfast.ledger.connection import Connection
-    from holdfast.wire.messages import Delivery, Publish
+    from holdfast.wire.control import FromKeeper
+    from holdfast.wire.messages import Delivery, Drained, Probe, Publish
 
 __all__ = [
-    "CallWorker",
     "CloseSocket",
     "Command",
     "DeliverTo",
@@ -25,12 +25,11 @@ __all__ = [
     "EndSocket",
     "EndpointGivenUp",
     "PauseReading",
-    "Probe",
     "PublishTo",
     "Quarantined",
-    "ReportEmpty",
     "ResumeReading",
-    "TellDrained",
+    "SendTo",
+    "TellSupervisor",
     "WriteMany",
     "WriteMessage",
 ]
@@ -88,20 +87,17 @@ class ResumeReading(Struct, frozen=True, gc=False):
     connection: Connection
 
 
-class Probe(Struct, frozen=True, gc=False):
-    """Ask a worker whether its loop turns."""
+class SendTo(Struct, frozen=True, gc=False):
+    """Send a message to a worker that is neither a delivery nor a publication."""
 
     worker: int
+    message: Drained | Probe
 
 
-class CallWorker(Struct, frozen=True, gc=False):
-    """Something waits and no worker serves: have one started."""
+class TellSupervisor(Struct, frozen=True, gc=False):
+    """Send a message to the supervisor."""
 
-
-class TellDrained(Struct, frozen=True, gc=False):
-    """Nothing is in flight at this worker, and nothing will be."""
-
-    worker: int
+    message: FromKeeper
 
 
 class DropWorker(Struct, frozen=True, gc=False):
@@ -127,10 +123,6 @@ class EndpointGivenUp(Struct, frozen=True, gc=False):
     attempts: int
 
 
-class ReportEmpty(Struct, frozen=True, gc=False):
-    """After `Ledger.close_all`: the last connection is gone."""
-
-
 Command: TypeAlias = (
     DeliverTo
     | WriteMessage
@@ -140,11 +132,9 @@ Command: TypeAlias = (
     | EndSocket
     | PauseReading
     | ResumeReading
-    | Probe
-    | CallWorker
-    | TellDrained
+    | SendTo
+    | TellSupervisor
     | DropWorker
     | Quarantined
     | EndpointGivenUp
-    | ReportEmpty
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from holdfast.ledger import commands as do
 from holdfast.ledger.mailbox import Closed, Resume
 from holdfast.ledger.worker_pool import WorkerPool, WorkerState
+from holdfast.wire import control
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Dispatcher:
         """Look for workers whose loops stand; to be called a few times a second."""
         self._unrest = max(self._unrest - 1, 0)
         for worker in self.staff.find_silent():
-            self._commands.append(do.Probe(worker.number))
+            self._commands.append(do.SendTo(worker.number, wire.Probe()))
         self.let_go()
 
     def be_alarmed(self) -> None:
@@ -129,7 +130,7 @@ class Dispatcher:
         """Something waits and no worker is there to take it."""
         if not self.staff.serving and not self._has_called:
             self._has_called = True
-            self._commands.append(do.CallWorker())
+            self._commands.append(do.TellSupervisor(control.WorkWaits()))
 
     def begin_deliveries(self, worker: Worker) -> list[wire.Delivery]:
         """Make the list that this turn's deliveries for a worker go into, as a command."""

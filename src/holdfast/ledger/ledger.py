@@ -39,6 +39,7 @@ from holdfast.ledger.dispatcher import Dispatcher
 from holdfast.ledger.mailbox import Closed, Resume
 from holdfast.ledger.pubsub import PubSub
 from holdfast.ledger.worker_pool import Worker, WorkerState
+from holdfast.wire import control
 from holdfast.wire import messages as wire
 from holdfast.wire.codec import is_about
 
@@ -230,7 +231,7 @@ class Ledger:
             self._drain(worker)
         self._serve()
 
-    def retire(self, number: int) -> None:
+    def drain(self, number: int) -> None:
         """Give this worker nothing new, and tell it when it has finished."""
         worker = self._staff.get(number)
         if worker is not None and worker.state is READY:
@@ -423,7 +424,7 @@ class Ledger:
 
     def _report_if_empty(self) -> None:
         if self._is_emptying and not self._connections:
-            self._commands.append(do.ReportEmpty())
+            self._commands.append(do.TellSupervisor(control.Empty()))
 
     def _pause(self, connection: Connection) -> None:
         if not connection.is_paused:
@@ -457,7 +458,7 @@ class Ledger:
 
     def _tell_if_drained(self, worker: Worker) -> None:
         if worker.state is DRAINING and not worker.load:
-            self._commands.append(do.TellDrained(worker.number))
+            self._commands.append(do.SendTo(worker.number, wire.Drained()))
             # What is published from now on may wait for another.
             self._pubsub.unlisten_all(worker.number)
 

@@ -17,7 +17,7 @@ from holdfast.wire.control import ControlDecoder, encode_control
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from holdfast.wire.control import Message
+    from msgspec import Struct
 
 log = logging.getLogger("holdfast.links")
 
@@ -66,7 +66,7 @@ class ControlLink(Generic[T]):
         self._unsent: list[tuple[bytes, list[int]]] = []
         watcher.add_reader(end.fileno(), self._read)
 
-    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+    def send(self, message: Struct, fds: Sequence[int] = ()) -> None:
         """Send a message, with copies of `fds`; the caller may close its own at once.
 
         A link that is lost swallows it; `on_lost` tells.

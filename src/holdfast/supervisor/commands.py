@@ -6,24 +6,23 @@ Pure. The shell runs them in order; a command about a process that is gone does 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from holdfast.wire import control
 
 __all__ = [
-    "Ask",
-    "CloseConnections",
     "Command",
-    "Connect",
-    "Drain",
+    "ConnectWorker",
     "Exit",
     "GenerationFailed",
     "Kill",
-    "Prefer",
     "Promoted",
-    "Quiesce",
-    "Retire",
-    "Serve",
     "StartKeeper",
     "StartWorker",
+    "StopListening",
+    "TellKeeper",
+    "TellWorker",
     "Watch",
 ]
 
@@ -48,52 +47,25 @@ class StartKeeper:
 
 
 @dataclass(frozen=True, slots=True)
-class Connect:
+class ConnectWorker:
     """Give a living worker new links, to a new keeper."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
-class Serve:
-    """Tell a worker to accept requests, and deliveries."""
+class TellWorker:
+    """Send a message to a worker."""
 
     worker: int
+    message: control.ToWorker
 
 
 @dataclass(frozen=True, slots=True)
-class Prefer:
-    """Tell the keeper which generation gets deliveries."""
+class TellKeeper:
+    """Send a message to the keeper."""
 
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Retire:
-    """Tell the keeper to deliver nothing new to this worker."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Quiesce:
-    """Tell a worker to accept no more requests."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Tell a worker to finish and leave."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask a worker whether its loop still turns."""
-
-    worker: int
+    message: control.ToKeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +84,8 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class CloseConnections:
-    """Tell the keeper to close every connection."""
+class StopListening:
+    """Close the supervisor's own copy of the listening socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +114,12 @@ class Exit:
 Command: TypeAlias = (
     StartWorker
     | StartKeeper
-    | Connect
-    | Serve
-    | Prefer
-    | Retire
-    | Quiesce
-    | Drain
-    | Ask
+    | ConnectWorker
+    | TellWorker
+    | TellKeeper
     | Kill
     | Watch
-    | CloseConnections
+    | StopListening
     | Promoted
     | GenerationFailed
     | Exit

@@ -1,6 +1,6 @@
 """What there should be, and what there is: the values that the policy works with.
 
-Pure. `supervisor/policy.py` alone changes what is in here.
+Pure. `supervisor/policy.py` and its parts alone change what is in here.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from enum import Enum
 
 
 class ChildState(Enum):
+    """starting → ready → serving → draining → gone; from each of them, gone."""
+
     STARTING = "starting"
     READY = "ready"
     SERVING = "serving"
+    RETIRING = "retiring"  # it serves, and drains when another serves in its place
     DRAINING = "draining"
 
 
@@ -49,9 +52,13 @@ class Child:
     state: ChildState = ChildState.STARTING
     deadline: float | None = None  # when a starting or draining worker is killed
     is_idle: bool = False
-    is_retiring: bool = False
+    accepts: bool = False  # it drains, and has not said yet that it accepts nothing more
     ask_at: float = 0.0  # when it is asked next
     answered: float = 0.0  # when it answered last
+
+    @property
+    def serves(self) -> bool:
+        return self.state in (ChildState.SERVING, ChildState.RETIRING)
 
     @property
     def is_leaving(self) -> bool:

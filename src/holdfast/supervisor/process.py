@@ -16,7 +16,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from holdfast.config import KeeperSettings, worker_settings
-from holdfast.framing.close_codes import GOING_AWAY
 from holdfast.supervisor import commands as do
 from holdfast.supervisor.children import (
     KeeperProcess,
@@ -85,17 +84,13 @@ class Supervisor:
         self._has_keeper = True
         self._run: dict[type[do.Command], Callable[[Any], None]] = {
             do.StartWorker: self._start_worker,
-            do.Serve: lambda c: self._tell(c.worker, control.Serve()),
-            do.Quiesce: lambda c: self._tell(c.worker, control.Quiesce()),
-            do.Drain: lambda c: self._tell(c.worker, control.Drain()),
-            do.Ask: lambda c: self._tell(c.worker, control.Ask()),
-            do.Connect: self._connect,
+            do.TellWorker: self._tell_worker,
+            do.TellKeeper: lambda c: self._keeper.link.send(c.message),
+            do.ConnectWorker: self._connect,
             do.Kill: self._kill,
-            do.Prefer: lambda c: self._keeper.link.send(control.Prefer(c.generation)),
-            do.Retire: lambda c: self._keeper.link.send(control.Retire(c.worker)),
             do.StartKeeper: self._replace_keeper,
             do.Watch: self._watch,
-            do.CloseConnections: self._close_connections,
+            do.StopListening: self._stop_listening,
             do.Promoted: self._report_promoted,
             do.GenerationFailed: self._report_failed,
             do.Exit: self._end,
@@ -187,7 +182,7 @@ class Supervisor:
         # Whatever a worker says, its loop turns.
         policy.worker_answered(number, now)
         match message:
-            case control.Ready():
+            case control.Loaded():
                 policy.worker_ready(number, now)
             case control.Quiet():
                 policy.worker_quiet(number, now)
@@ -268,7 +263,7 @@ class Supervisor:
         self._policy.keeper_started(self._loop.time())
         log.info("another keeper was started (pid %d)", self._keeper.process.pid)
 
-    def _connect(self, command: do.Connect) -> None:
+    def _connect(self, command: do.ConnectWorker) -> None:
         for child in self._policy.children:
             worker = self._workers.get(child.worker)
             if child.worker == command.worker and worker is not None:
@@ -306,10 +301,10 @@ class Supervisor:
             lambda message: self._hear_worker(number, message),
         )
 
-    def _tell(self, number: int, message: control.ToWorker) -> None:
-        worker = self._workers.get(number)
+    def _tell_worker(self, command: do.TellWorker) -> None:
+        worker = self._workers.get(command.worker)
         if worker is not None:
-            worker.link.send(message)
+            worker.link.send(command.message)
 
     def _kill(self, command: do.Kill) -> None:
         worker = self._workers.get(command.worker)
@@ -319,10 +314,9 @@ class Supervisor:
             worker.is_accounted_for = True
             kill(worker)
 
-    def _close_connections(self, _: do.CloseConnections) -> None:
+    def _stop_listening(self, _: do.StopListening) -> None:
         self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
-        self._keeper.link.send(control.CloseAll(GOING_AWAY, ""))
 
     def _report_promoted(self, command: do.Promoted) -> None:
         if command.generation == 1:

@@ -12,6 +12,8 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from holdfast.config import KeeperLimits
 from holdfast.framing.handshake import encode_response
 from holdfast.ledger import commands as do
@@ -20,6 +22,7 @@ from holdfast.ledger.ledger import Ledger
 from holdfast.testing.session import Pulse
 from holdfast.web.headers import Headers
 from holdfast.web.response import Response
+from holdfast.wire import control
 from holdfast.wire import messages as wire
 from holdfast.wire.identity import ConnectionIds
 
@@ -42,13 +45,6 @@ VANISHED = 1006
 
 # As the frame decoder says it.
 TOO_BIG = (1009, "the message is too big")
-
-# What a publication becomes on its way to a worker.
-PUBLICATIONS = {
-    wire.PublishText: wire.PublicationText,
-    wire.PublishBinary: wire.PublicationBinary,
-    wire.PublishJson: wire.PublicationJson,
-}
 
 # The number of a connection, and of a channel object, begins with that of its worker.
 WORKER_SHIFT = 32  # bits
@@ -155,13 +151,11 @@ class Keeper:
             do.CloseSocket: self._close,
             do.PauseReading: lambda c: self._pause(c.connection, True),
             do.ResumeReading: lambda c: self._pause(c.connection, False),
-            do.Probe: lambda c: self._tell(c.worker, wire.Probe()),
-            do.CallWorker: lambda _: self._on_waiting(),
-            do.TellDrained: lambda c: self._tell(c.worker, wire.Drained()),
+            do.SendTo: lambda c: self._tell(c.worker, c.message),
+            do.TellSupervisor: self._tell_supervisor,
             do.DropWorker: lambda c: self.drop_worker(c.worker, c.why),
             do.Quarantined: _log_quarantined,
             do.EndpointGivenUp: lambda _: None,
-            do.ReportEmpty: lambda _: None,  # Asked for by `is_empty`.
         }
         self._rare: dict[type[wire.FromWorker], Callable[[KeeperLink, Any], None]] = {
             wire.Hello: lambda link, _: link.to_worker.send(self._welcome),
@@ -365,13 +359,17 @@ class Keeper:
             # Told as if it was posted there: or the one that posted would hear itself.
             number = action.poster & ((1 << WORKER_SHIFT) - 1)
             poster = (worker << WORKER_SHIFT) + number if number else 0
-            kind = PUBLICATIONS[type(action)]
-            self._links[worker].to_worker.send(kind(action.channel, action.data, poster))
+            self._links[worker].to_worker.send(replace(action, poster=poster))
 
     def _tell(self, worker: int, message: Struct) -> None:
         link = self._links.get(worker)
         if link is not None:
             link.to_worker.send(message)
+
+    def _tell_supervisor(self, command: do.TellSupervisor) -> None:
+        # The other thing that it may be told, that no connection is left, is asked of `is_empty`.
+        if isinstance(command.message, control.WorkWaits):
+            self._on_waiting()
 
     def _write(self, connection: Connection, data: str | bytes) -> None:
         if connection.socket is not None:

@@ -1,6 +1,7 @@
 """What the supervisor and its processes say to each other on the control link.
 
-Pure. Same form and same checks as `wire/messages.py`. Rare messages: no tuning here.
+Pure. Same form and same checks as `wire/messages.py`. Rare messages: no tuning here. Probe and
+Alive are those of the stream link: supervisor and keeper ask a worker the same.
 """
 
 from __future__ import annotations
@@ -11,29 +12,28 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.errors import BrokenWire
+from holdfast.wire.messages import Alive, Probe
 
 __all__ = [
     "AddWorker",
-    "Alive",
-    "Ask",
     "Busy",
     "CloseAll",
     "Connect",
     "ControlDecoder",
     "Counted",
     "Drain",
+    "DrainWorker",
     "Empty",
     "Failed",
     "FromKeeper",
     "FromWorker",
     "Idle",
     "KeeperStatus",
+    "Loaded",
     "Prefer",
     "Quiesce",
     "Quiet",
-    "Ready",
     "Report",
-    "Retire",
     "Retiring",
     "Serve",
     "ToKeeper",
@@ -58,28 +58,26 @@ class Serve(Message, frozen=True, tag=1):
 
 
 class Quiesce(Message, frozen=True, tag=2):
-    """Accept no more requests, finish those that run; deliveries go on."""
+    """Accept no more requests and finish those that run; deliveries go on. Say Quiet."""
 
 
 class Drain(Message, frozen=True, tag=3):
-    """Finish what is in hand, then leave."""
-
-
-class Ask(Message, frozen=True, tag=4):
-    """Answer with Alive."""
+    """Take nothing new, finish what is there, then leave. The keeper says Drained when no delivery
+    is there any more.
+    """
 
 
 class Connect(Message, frozen=True, tag=5):
     """Another keeper is there; the worker's ends of its two links come with this message."""
 
 
-ToWorker: TypeAlias = Serve | Quiesce | Drain | Ask | Connect
+ToWorker: TypeAlias = Serve | Quiesce | Drain | Connect | Probe
 
 
 # --- worker → supervisor ------------------------------------------------------------------------
 
 
-class Ready(Message, frozen=True, tag=1):
+class Loaded(Message, frozen=True, tag=1):
     """The application is loaded (and installed and activated, by a generation's first worker)."""
 
 
@@ -94,12 +92,8 @@ class Quiet(Message, frozen=True, tag=3):
     """The worker accepts nothing more."""
 
 
-class Alive(Message, frozen=True, tag=4):
-    """The answer to Ask: the worker's loop turns."""
-
-
 class Retiring(Message, frozen=True, tag=5):
-    """The worker has done enough, and wants to be replaced."""
+    """The worker has done enough: it serves until another does, and is drained then."""
 
     why: str
 
@@ -118,7 +112,7 @@ class Counted(Message, frozen=True, tag=8):
     hits: dict[str, int]
 
 
-FromWorker: TypeAlias = Ready | Failed | Quiet | Alive | Retiring | Idle | Busy | Counted
+FromWorker: TypeAlias = Loaded | Failed | Quiet | Retiring | Idle | Busy | Counted | Alive
 
 
 # --- supervisor → keeper ------------------------------------------------------------------------
@@ -148,13 +142,13 @@ class Report(Message, frozen=True, tag=4):
     """Answer with KeeperStatus."""
 
 
-class Retire(Message, frozen=True, tag=5):
-    """Deliver nothing new to this worker."""
+class DrainWorker(Message, frozen=True, tag=5):
+    """Drain one worker: deliver nothing new to it, and say Drained to it when it has finished."""
 
     worker: int
 
 
-ToKeeper: TypeAlias = AddWorker | Prefer | CloseAll | Report | Retire
+ToKeeper: TypeAlias = AddWorker | Prefer | CloseAll | Report | DrainWorker
 
 
 # --- keeper → supervisor ------------------------------------------------------------------------
@@ -190,10 +184,10 @@ class WorkWaits(Message, frozen=True, tag=5):
     """Something waits for a worker, and none serves."""
 
 
-FromKeeper: TypeAlias = Ready | WorkerDropped | KeeperStatus | Empty | WorkWaits
+FromKeeper: TypeAlias = WorkerDropped | KeeperStatus | Empty | WorkWaits
 
 
-def encode_control(message: Message) -> bytes:
+def encode_control(message: Struct) -> bytes:
     """Return one packet; the control link keeps packets apart by itself."""
     return msgspec.msgpack.encode(message)
 

@@ -40,10 +40,6 @@ __all__ = [
     "LookUpResult",
     "Pressure",
     "Probe",
-    "Publication",
-    "PublicationBinary",
-    "PublicationJson",
-    "PublicationText",
     "PublicationsLost",
     "Publish",
     "PublishBinary",
@@ -66,7 +62,7 @@ __all__ = [
 
 # Raised with every change of this file: keeper and workers of different versions refuse each
 # other instead of guessing.
-VERSION = 4
+VERSION = 5
 
 
 # --- actions: what a listener asked for; they travel inside Ack, Act and Handover ---------------
@@ -108,10 +104,11 @@ class Unsubscribe(Struct, frozen=True, array_like=True, tag=6, gc=False):
 
 
 class PublishText(Struct, frozen=True, array_like=True, tag=7, gc=False):
-    """Send to every connection that is subscribed to the channel, and every worker that listens.
+    """A publication: for every connection that is subscribed to the channel, and for every worker
+    that listens. The keeper sends the message on to those workers as it came.
 
     `poster` names the channel object that shall not hear it: its worker's number and its own, or
-    0. `exclude` is the serial of a connection that shall not get it, or 0.
+    0. `exclude` is the serial of a connection that shall not get it, or 0; it is for the keeper.
     """
 
     channel: str
@@ -228,7 +225,7 @@ class LookUp(Struct, frozen=True, array_like=True, tag=9):
 
 
 class Alive(Struct, frozen=True, array_like=True, tag=10):
-    """The answer to Probe."""
+    """The answer to Probe: the worker's loop turns."""
 
 
 class Release(Struct, frozen=True, array_like=True, tag=11):
@@ -306,27 +303,7 @@ class Refused(Struct, frozen=True, array_like=True, tag=5):
 
 
 class Drained(Struct, frozen=True, array_like=True, tag=6):
-    """No delivery of this worker is in flight and none will come."""
-
-
-class PublicationText(Struct, frozen=True, array_like=True, tag=7, gc=False):
-    """Somebody posted on a channel that this worker listens on; fields as in PublishText."""
-
-    channel: str
-    data: str
-    poster: int
-
-
-class PublicationBinary(Struct, frozen=True, array_like=True, tag=8, gc=False):
-    channel: str
-    data: bytes
-    poster: int
-
-
-class PublicationJson(Struct, frozen=True, array_like=True, tag=9, gc=False):
-    channel: str
-    data: str
-    poster: int
+    """The keeper has drained this worker: no delivery is in flight and none will come."""
 
 
 class PublicationsLost(Struct, frozen=True, array_like=True, tag=12):
@@ -350,7 +327,9 @@ class LookUpResult(Struct, frozen=True, array_like=True, tag=11):
 
 
 class Probe(Struct, frozen=True, array_like=True, tag=13):
-    """Does the worker's loop turn? It has deliveries and acknowledges none."""
+    """Does the worker's loop turn? The keeper asks if the worker has deliveries and acknowledges
+    none; the supervisor asks every few seconds.
+    """
 
 
 class DeliverResume(Struct, frozen=True, array_like=True, tag=14):
@@ -379,7 +358,6 @@ class Pressure(Struct, frozen=True, array_like=True, tag=15):
 
 Deliver: TypeAlias = DeliverText | DeliverBinary
 Delivery: TypeAlias = DeliverText | DeliverBinary | DeliverClose | DeliverResume
-Publication: TypeAlias = PublicationText | PublicationBinary | PublicationJson
 Answer: TypeAlias = SearchResult | LookUpResult
 ToWorker: TypeAlias = (
     Welcome
@@ -389,7 +367,7 @@ ToWorker: TypeAlias = (
     | Pressure
     | Refused
     | Drained
-    | Publication
+    | Publish
     | PublicationsLost
     | Answer
     | Probe

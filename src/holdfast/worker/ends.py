@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Control(Protocol):
     """The way to the supervisor."""
 
-    def send(self, message: control.Message, /) -> None: ...
+    def send(self, message: control.FromWorker, /) -> None: ...
 
 
 class Ends(Protocol):

@@ -57,9 +57,9 @@ class WorkerHost:
         self._is_attached = False
         self._has_keeper = False
         self._receivers: dict[type[wire.ToWorker], Callable[[Any], None]] = {
-            wire.PublicationText: self._deliver,
-            wire.PublicationBinary: self._deliver,
-            wire.PublicationJson: self._deliver,
+            wire.PublishText: self._deliver,
+            wire.PublishBinary: self._deliver,
+            wire.PublishJson: self._deliver,
             wire.PublicationsLost: lambda message: channels.lose(self, message.count),
             wire.SearchResult: lambda message: self._answer(message.query, message.serials),
             wire.LookUpResult: lambda message: self._answer(message.query, message.found),
@@ -215,9 +215,9 @@ class WorkerHost:
         if waiter is not None and not waiter.done():
             waiter.set_result(answer)
 
-    def _deliver(self, message: wire.Publication) -> None:
+    def _deliver(self, message: wire.Publish) -> None:
         poster = message.poster - self._first_number
-        is_json = type(message) is wire.PublicationJson
+        is_json = type(message) is wire.PublishJson
         channels.deliver(self, message.channel, message.data, poster, is_json=is_json)
 
     def _forget(self, task: asyncio.Task[None]) -> None:

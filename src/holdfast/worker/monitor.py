@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from holdfast.wire.control import Message
+    from holdfast.wire.control import FromWorker
 
 INTERVAL = 1.0  # seconds
 PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes
@@ -55,7 +55,7 @@ class Monitor:
         thresholds: Thresholds,
         works: Callable[[], list[Work]],
         loop: asyncio.AbstractEventLoop,
-        tell: Callable[[Message], None],
+        tell: Callable[[FromWorker], None],
     ) -> None:
         self._thresholds = thresholds
         self._works = works

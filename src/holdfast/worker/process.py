@@ -24,6 +24,7 @@ from holdfast.http.server import HttpServer
 from holdfast.process.lifeline import die_with, keep_from_children
 from holdfast.process.log import log_to_stderr
 from holdfast.wire import control
+from holdfast.wire import messages as wire
 from holdfast.worker.ends import InheritedEnds
 from holdfast.worker.host import WorkerHost
 from holdfast.worker.loader import ApplicationError, load, run_event, start, start_mounts
@@ -100,7 +101,7 @@ class WorkerProcess:
         self._side.runner.open(mounts)
         if not settings.spare:
             self._side.join(app, settings.generation)
-        self._control.send(control.Ready())
+        self._control.send(control.Loaded())
         await self._serve_until_drained(app, mounts)
         return 0
 
@@ -166,8 +167,8 @@ class WorkerProcess:
         Monitor(thresholds, works, self._loop, self._control.send).start()
 
     def _obey(self, message: control.ToWorker, fds: list[int]) -> None:
-        if isinstance(message, control.Ask):
-            self._control.send(control.Alive())
+        if isinstance(message, wire.Probe):
+            self._control.send(wire.Alive())
         elif isinstance(message, control.Connect):
             self._connecting = self._loop.create_task(self._connect(*fds))
         elif isinstance(message, control.Serve):
