@@ -34,7 +34,8 @@ DOORS: dict[str, set[str]] = {
     "links": {"core", "wire"},
     "keeper": {"core", "config", "wire", "broadcast", "framing", "links"},
     # framing: is this request a handshake, and what is its key.
-    "worker": {"core", "config", "wire", "hosts", "framing", "links"},
+    "worker": {"core", "config", "wire", "hosts", "framing", "links", "endpoints"},
+    "endpoints": {"core", "wire", "hosts", "worker"},
     # wire: what the supervisor says to its children on their control links.
     "supervisor": {"config", "wire", "links"},
     "hosts": {"core", "config", "broadcast", "framing", "wire"},
@@ -60,6 +61,8 @@ LATE_DOORS = {
 # Pure code runs without a loop, a clock or a socket: whole rooms, and single files elsewhere.
 PURE_ROOMS = {"core", "config", "wire", "framing"}
 PURE_FILES = {
+    "endpoints/boxes.py",
+    "endpoints/stages.py",
     "ledger/subscriptions.py",
     "http/paths.py",
     "keeper/admission.py",
