@@ -82,7 +82,7 @@ def test_non_application_is_named_by_its_class() -> None:
 
 
 @pytest.mark.parametrize(
-    ("app", "path", "adopt", "problem"),
+    ("app", "path", "on_worker_exit", "problem"),
     [
         ("app", "/", "resume", "is callable; str is not"),
         (wsgi, "/", "resume", "WSGI"),
@@ -90,15 +90,17 @@ def test_non_application_is_named_by_its_class() -> None:
         (asgi3, "api", "resume", "begins with a slash"),
         (asgi3, "/api?x", "resume", "has no query"),
         (asgi3, "/api#x", "resume", "has no query"),
-        (asgi3, "/", "keep", "adopt is 'resume' or 'close', not 'keep'"),
+        (asgi3, "/", "keep", "on_worker_exit is 'resume' or 'close', not 'keep'"),
         (asgi3, "/", None, "not None"),
         (asgi3, "/", {"/ws": "drop"}, "not 'drop'"),
         (asgi3, "/", {"ws": "close"}, "begins with a slash"),
     ],
 )
-def test_what_makes_no_sense_is_said(app: Any, path: Any, adopt: Any, problem: str) -> None:
+def test_what_makes_no_sense_is_said(
+    app: Any, path: Any, on_worker_exit: Any, problem: str
+) -> None:
     with pytest.raises((TypeError, ValueError), match=problem):
-        make_mount(app, path, adopt)
+        make_mount(app, path, on_worker_exit)
 
 
 # --- whose path it is ---------------------------------------------------------------------------
@@ -139,9 +141,9 @@ def test_one_path_has_one_application(first: str, second: str) -> None:
 # --- what becomes of WebSockets -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("adopt", "expected"), [("resume", False), ("close", True)])
-def test_one_policy_is_for_all_paths(adopt: str, expected: bool) -> None:
-    mount = make_mount(asgi3, "/api", adopt)
+@pytest.mark.parametrize(("on_worker_exit", "expected"), [("resume", False), ("close", True)])
+def test_one_policy_is_for_all_paths(on_worker_exit: str, expected: bool) -> None:
+    mount = make_mount(asgi3, "/api", on_worker_exit)
     assert mount.closes("/api") is expected
     assert mount.closes("/api/ws") is expected
 

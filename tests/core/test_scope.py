@@ -329,7 +329,7 @@ async def asgi_app(scope: object, receive: object, send: object) -> None: ...
 def test_an_asgi_application_is_mounted_at_a_path() -> None:
     app = ServiceWorker()
     app.mount(asgi_app)
-    app.mount(asgi_app, "/api", adopt={"/trade": "close"})
+    app.mount(asgi_app, "/api", on_worker_exit={"/trade": "close"})
     assert [(mount.app, mount.path) for mount in app.mounts] == [(asgi_app, "/api"), (asgi_app, "")]
     assert [mount.closes("/api/trade") for mount in app.mounts] == [True, False]
 

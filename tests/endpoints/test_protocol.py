@@ -1,4 +1,4 @@
-"""What an endpoint and its connection say to each other, without either of them."""
+"""The protocol between an endpoint and its connection, without either of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,26 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from holdfast.endpoints.boxes import EndpointData
 from holdfast.endpoints.protocol import (
     Accept,
     Answer,
     ClientDisconnected,
     EndpointProtocol,
     Reopened,
-    Stage,
+)
+from holdfast.endpoints.stages import (
+    ACCEPTING,
+    ANSWERING,
+    CLOSED,
+    CONNECTING,
+    DISCONNECTED,
+    GONE,
+    LEAVING,
+    OPEN,
+    OVER,
+    REFUSED,
+    RELEASED,
 )
 from holdfast.errors import AttachmentError
 from holdfast.wire.codec import encode_plain
@@ -37,6 +50,7 @@ from holdfast.wire.messages import (
 )
 
 if TYPE_CHECKING:
+    from holdfast.endpoints.stages import EndpointStage
     from holdfast.wire.messages import Action
 
 SERIAL = 7
@@ -80,68 +94,92 @@ def sent(*data: str) -> Act:
     return Act([SendText(SERIAL, each) for each in data])
 
 
-class Endpoint:
-    """A endpoint protocol, and the scope's extension that belongs to it."""
+class Case:
+    """A protocol, and the scope's extension that belongs to it."""
 
     def __init__(
         self, begin: DeliverResume | None = None, data: dict[str, Any] | None = None
     ) -> None:
         self.extension: dict[str, Any] = {"data": {} if data is None else data}
         attachment = encode_plain(data) if data else b""
-        self.protocol = EndpointProtocol(SERIAL, self.extension, attachment, LIMIT, begin)
+        kept = EndpointData(self.extension, attachment, LIMIT)
+        self.protocol = EndpointProtocol(SERIAL, kept, begin)
 
     @property
     def data(self) -> dict[str, Any]:
         data: dict[str, Any] = self.extension["data"]
         return data
 
+    def open(self) -> EndpointProtocol:
+        """Have the endpoint accept."""
+        protocol = self.protocol
+        assert protocol.receive() == CONNECT
+        if isinstance(protocol.send(ACCEPT), Accept):
+            protocol.adopted()
+        assert stage_of(protocol) is OPEN
+        return protocol
+
 
 def new(begin: DeliverResume | None = None) -> EndpointProtocol:
-    protocol = Endpoint(begin).protocol
+    protocol = Case(begin).protocol
     assert protocol.receive() == CONNECT
     return protocol
 
 
-def stage_of(protocol: EndpointProtocol) -> Stage:
+def stage_of(protocol: EndpointProtocol) -> EndpointStage:
     # mypy takes an attribute for what it was compared with before.
     return protocol.stage
 
 
 def opened() -> EndpointProtocol:
     """One that has accepted its handshake."""
-    protocol = new()
-    protocol.send(ACCEPT)
-    protocol.opened()
-    return protocol
+    return Case().open()
 
 
 def reopened(begin: DeliverResume | None = None) -> EndpointProtocol:
-    """One that was begun again, and has accepted."""
-    protocol = new(begin or resume())
-    protocol.send(ACCEPT)
-    return protocol
+    """One that was resumed, and has accepted."""
+    return Case(begin or resume()).open()
 
 
 # --- the handshake ------------------------------------------------------------------------------
 
 
-def test_an_endpoint_is_told_of_its_connection_once() -> None:
+def test_connect_is_told_once() -> None:
     protocol = new()
     assert protocol.receive() is None
 
 
-def test_to_accept_gives_the_socket_away() -> None:
+def test_accept_gives_the_socket_away() -> None:
     protocol = new()
     message = {**ACCEPT, "subprotocol": "chat", "headers": [(b"X-Room", b"lobby")]}
     assert protocol.send(message) == Accept("chat", [(b"x-room", b"lobby")], [])
-    assert stage_of(protocol) is Stage.CONNECTING
-    protocol.opened()
-    assert stage_of(protocol) is Stage.OPEN
+    assert stage_of(protocol) is ACCEPTING
+    protocol.adopted()
+    assert stage_of(protocol) is OPEN
     assert protocol.take() == []
 
 
+def test_send_during_the_handover_is_an_error() -> None:
+    protocol = new()
+    protocol.send(ACCEPT)
+    for message in (ACCEPT, say("x")):
+        with pytest.raises(RuntimeError, match=r"nothing before 'websocket.accept' is done"):
+            protocol.send(message)
+
+
+def test_client_may_leave_during_the_handover() -> None:
+    protocol = new()
+    protocol.send(ACCEPT)
+    protocol.deliver(text(1))
+    protocol.deliver(close(2, 1001))
+    protocol.adopted()
+    assert [protocol.receive(), protocol.receive()] == [received(), disconnect(1001)]
+    protocol.end(1000)
+    assert protocol.take() == [ack(2, count=2)]
+
+
 @pytest.mark.parametrize("subprotocol", [None, ""])
-def test_no_subprotocol_need_be_accepted(subprotocol: str | None) -> None:
+def test_accept_may_name_no_subprotocol(subprotocol: str | None) -> None:
     assert new().send({**ACCEPT, "subprotocol": subprotocol}) == Accept(None, [], [])
 
 
@@ -153,14 +191,14 @@ def test_no_subprotocol_need_be_accepted(subprotocol: str | None) -> None:
         {**ACCEPT, "headers": [(b"x-two", b"lines\r\nx-three: 3")]},
     ],
 )
-def test_what_no_101_can_carry_is_raised_in_the_endpoint(message: dict[str, Any]) -> None:
+def test_impossible_101_is_raised_in_the_endpoint(message: dict[str, Any]) -> None:
     protocol = new()
     with pytest.raises(ValueError, match=r"token|handshake|control"):
         protocol.send(message)
-    assert protocol.stage is Stage.CONNECTING
+    assert protocol.stage is CONNECTING
 
 
-def test_to_close_instead_of_accepting_is_a_403() -> None:
+def test_close_instead_of_accept_is_403() -> None:
     protocol = new()
     answer = protocol.send(CLOSE)
     assert isinstance(answer, Answer)
@@ -168,35 +206,35 @@ def test_to_close_instead_of_accepting_is_a_403() -> None:
     assert (start["type"], start["status"]) == ("http.response.start", 403)
     assert (b"connection", b"close") in start["headers"]
     assert body == {"type": "http.response.body", "body": b""}
-    assert protocol.stage is Stage.CLOSED
+    assert protocol.stage is REFUSED
     assert protocol.receive() == disconnect(1006)
     protocol.end(1000)
     assert protocol.take() == []
     assert protocol.is_over
 
 
-def test_a_response_instead_of_a_connection_goes_out_as_it_comes() -> None:
+def test_denial_response_goes_out_as_it_comes() -> None:
     protocol = new()
     start = {"type": "websocket.http.response.start", "status": 401, "headers": [(b"a", b"b")]}
     assert protocol.send(start) == Answer(({**start, "type": "http.response.start"},))
     part = {"type": "websocket.http.response.body", "body": b"who", "more_body": True}
     assert protocol.send(part) == Answer(({**part, "type": "http.response.body"},))
-    assert stage_of(protocol) is Stage.ANSWERING
+    assert stage_of(protocol) is ANSWERING
     assert protocol.receive() is None
     assert protocol.send({"type": "websocket.http.response.body"}) == Answer(
         ({"type": "http.response.body"},)
     )
-    assert protocol.stage is Stage.CLOSED
+    assert protocol.stage is REFUSED
     assert protocol.receive() == disconnect(1006)
 
 
 @pytest.mark.parametrize("status", [99, 600])
-def test_a_response_has_a_possible_status(status: int) -> None:
+def test_denial_response_has_a_possible_status(status: int) -> None:
     with pytest.raises(RuntimeError, match="status"):
         new().send({"type": "websocket.http.response.start", "status": status})
 
 
-def test_a_client_that_leaves_during_its_handshake_is_gone() -> None:
+def test_client_may_leave_during_its_handshake() -> None:
     protocol = new()
     protocol.lose()
     with pytest.raises(ClientDisconnected):
@@ -208,7 +246,7 @@ def test_a_client_that_leaves_during_its_handshake_is_gone() -> None:
 
 
 @pytest.mark.parametrize("answering", [False, True])
-def test_an_endpoint_that_ends_in_its_handshake_says_nothing_to_the_keeper(answering: bool) -> None:
+def test_end_in_the_handshake_tells_keeper_nothing(answering: bool) -> None:
     protocol = new()
     if answering:
         protocol.send({"type": "websocket.http.response.start", "status": 401})
@@ -227,9 +265,7 @@ def test_an_endpoint_that_ends_in_its_handshake_says_nothing_to_the_keeper(answe
         ([CLOSE], "websocket.accept"),
     ],
 )
-def test_what_comes_out_of_turn_in_the_handshake_is_an_error(
-    before: list[dict[str, Any]], message: str
-) -> None:
+def test_handshake_refuses_messages_out_of_turn(before: list[dict[str, Any]], message: str) -> None:
     protocol = new()
     for each in before:
         protocol.send(each)
@@ -240,7 +276,7 @@ def test_what_comes_out_of_turn_in_the_handshake_is_an_error(
 # --- messages -----------------------------------------------------------------------------------
 
 
-def test_a_message_is_received_once() -> None:
+def test_message_is_received_once() -> None:
     protocol = opened()
     protocol.deliver(text(1, "a"))
     assert protocol.receive() == received("a")
@@ -253,7 +289,7 @@ def test_bytes_are_received_as_bytes() -> None:
     assert protocol.receive() == {"type": "websocket.receive", "bytes": b"a"}
 
 
-def test_a_message_is_acknowledged_when_the_next_one_is_asked_for() -> None:
+def test_next_receive_acknowledges_the_message() -> None:
     protocol = opened()
     protocol.deliver(text(1))
     protocol.receive()
@@ -262,7 +298,7 @@ def test_a_message_is_acknowledged_when_the_next_one_is_asked_for() -> None:
     assert protocol.take() == [ack(1)]
 
 
-def test_an_echo_leaves_with_its_acknowledgement() -> None:
+def test_echo_leaves_with_its_acknowledgement() -> None:
     protocol = opened()
     protocol.deliver(text(1, "a"))
     protocol.receive()
@@ -271,7 +307,7 @@ def test_an_echo_leaves_with_its_acknowledgement() -> None:
     assert protocol.take() == [ack(1, SendText(SERIAL, "a"))]
 
 
-def test_what_is_sent_and_not_followed_by_receive_leaves_by_itself() -> None:
+def test_send_without_receive_leaves_by_itself() -> None:
     protocol = opened()
     protocol.deliver(text(1))
     protocol.receive()
@@ -282,7 +318,7 @@ def test_what_is_sent_and_not_followed_by_receive_leaves_by_itself() -> None:
     assert protocol.take() == [ack(1, SendText(SERIAL, "b"))]
 
 
-def test_what_is_sent_behind_an_acknowledgement_follows_it() -> None:
+def test_send_behind_an_acknowledgement_follows_it() -> None:
     protocol = opened()
     protocol.deliver(text(1))
     protocol.receive()
@@ -303,7 +339,7 @@ def test_messages_of_one_turn_are_acknowledged_together() -> None:
     assert protocol.take() == [ack(3, *actions, count=3)]
 
 
-def test_a_redelivery_is_acknowledged_alone() -> None:
+def test_redelivery_is_acknowledged_alone() -> None:
     protocol = opened()
     protocol.deliver(text(1, attempt=2))
     protocol.receive()
@@ -322,26 +358,26 @@ def test_bytes_are_sent_as_bytes() -> None:
     assert protocol.take() == [Act([SendBinary(SERIAL, b"a"), SendBinary(SERIAL, b"b")])]
 
 
-def test_nothing_is_sent_as_nothing() -> None:
+def test_empty_send_sends_nothing() -> None:
     protocol = opened()
     protocol.send({"type": "websocket.send"})
     assert protocol.take() == []
 
 
 @pytest.mark.parametrize("data", [1, "\ud800"])
-def test_what_is_no_message_is_raised_in_the_endpoint(data: object) -> None:
+def test_impossible_message_is_raised_in_the_endpoint(data: object) -> None:
     protocol = opened()
     with pytest.raises((TypeError, ValueError)):
         protocol.send({"type": "websocket.send", "text": data})
     assert protocol.take() == []
 
 
-def test_a_second_accept_is_an_error() -> None:
+def test_second_accept_is_an_error() -> None:
     with pytest.raises(RuntimeError, match=r"'websocket.send' or 'websocket.close', but got"):
         opened().send(ACCEPT)
 
 
-def test_other_wishes_keep_their_order_among_what_is_sent() -> None:
+def test_actions_keep_their_order_among_messages() -> None:
     protocol = opened()
     protocol.send(say("a"))
     assert protocol.ask(Subscribe(SERIAL, "lobby"))
@@ -350,7 +386,7 @@ def test_other_wishes_keep_their_order_among_what_is_sent() -> None:
     assert protocol.take() == [Act([a, Subscribe(SERIAL, "lobby"), b])]
 
 
-def test_wishes_of_the_handshake_go_with_the_socket() -> None:
+def test_actions_before_accept_go_with_the_socket() -> None:
     protocol = new()
     subscribe = Subscribe(SERIAL, "lobby")
     assert protocol.ask(subscribe)
@@ -358,7 +394,7 @@ def test_wishes_of_the_handshake_go_with_the_socket() -> None:
     assert protocol.send(ACCEPT) == Accept(None, [], [subscribe])
 
 
-def test_wishes_of_a_handshake_that_fails_are_not_forgotten() -> None:
+def test_actions_of_a_failed_handshake_leave() -> None:
     protocol = new()
     publish = PublishText("lobby", "refused somebody", 0, 0)
     protocol.ask(publish)
@@ -368,7 +404,7 @@ def test_wishes_of_a_handshake_that_fails_are_not_forgotten() -> None:
 
 
 @pytest.mark.parametrize("end", ["leave", "end", "lose"])
-def test_one_that_says_nothing_any_more_has_no_wishes(end: str) -> None:
+def test_no_action_is_taken_at_the_end(end: str) -> None:
     protocol = opened()
     if end == "end":
         protocol.end(1000)
@@ -382,18 +418,18 @@ def test_one_that_says_nothing_any_more_has_no_wishes(end: str) -> None:
 # --- the end ------------------------------------------------------------------------------------
 
 
-def test_the_end_of_a_client_is_told_behind_its_messages() -> None:
+def test_disconnect_is_told_behind_messages() -> None:
     protocol = opened()
     protocol.deliver(text(1))
     protocol.deliver(close(2, 4000, "bye"))
     assert protocol.is_gone
     assert protocol.receive() == received()
-    assert not protocol.is_told
+    assert stage_of(protocol) is GONE
     assert protocol.receive() == disconnect(4000, "bye")
-    assert protocol.is_told
+    assert stage_of(protocol) is DISCONNECTED
 
 
-def test_the_end_is_acknowledged_when_the_endpoint_has_ended() -> None:
+def test_endpoint_end_acknowledges_the_close() -> None:
     protocol = opened()
     protocol.deliver(close(1))
     protocol.receive()
@@ -403,7 +439,7 @@ def test_the_end_is_acknowledged_when_the_endpoint_has_ended() -> None:
     assert protocol.is_over
 
 
-def test_the_end_is_told_twice_and_then_never_again() -> None:
+def test_disconnect_is_repeated_once() -> None:
     protocol = opened()
     protocol.deliver(close(1, 1001))
     assert protocol.receive() == disconnect(1001)
@@ -411,7 +447,7 @@ def test_the_end_is_told_twice_and_then_never_again() -> None:
     assert protocol.receive() is None
 
 
-def test_to_send_to_a_client_that_is_gone_is_an_os_error() -> None:
+def test_send_to_a_gone_client_raises() -> None:
     protocol = opened()
     protocol.deliver(text(1))
     protocol.deliver(close(2))
@@ -421,7 +457,7 @@ def test_to_send_to_a_client_that_is_gone_is_an_os_error() -> None:
     assert protocol.receive() == received()
 
 
-def test_an_endpoint_that_ends_without_having_received_all_acknowledges_all() -> None:
+def test_endpoint_end_acknowledges_unread_messages() -> None:
     protocol = opened()
     protocol.deliver(text(1))
     protocol.deliver(text(2))
@@ -432,7 +468,7 @@ def test_an_endpoint_that_ends_without_having_received_all_acknowledges_all() ->
     assert protocol.is_over
 
 
-def test_an_endpoint_that_ends_closes_its_connection() -> None:
+def test_endpoint_end_closes_the_connection() -> None:
     protocol = opened()
     protocol.deliver(text(1))
     protocol.receive()
@@ -451,14 +487,14 @@ def test_an_endpoint_that_ends_closes_its_connection() -> None:
     assert protocol.take() == []
 
 
-def test_an_endpoint_ends_once() -> None:
+def test_endpoint_ends_once() -> None:
     protocol = opened()
     protocol.end(1000)
     protocol.end(1011)
     assert protocol.take() == [Act([Close(SERIAL, 1000, "")])]
 
 
-def test_to_close_is_told_to_the_endpoint_behind_what_had_come_before() -> None:
+def test_own_close_is_told_behind_messages() -> None:
     protocol = opened()
     protocol.deliver(text(1, "before"))
     protocol.send({**CLOSE, "code": 4001, "reason": "enough"})
@@ -474,7 +510,7 @@ def test_to_close_is_told_to_the_endpoint_behind_what_had_come_before() -> None:
     assert protocol.is_over
 
 
-def test_nothing_can_be_sent_behind_a_close() -> None:
+def test_send_behind_close_is_an_error() -> None:
     protocol = opened()
     protocol.send({**CLOSE, "reason": None})
     with pytest.raises(RuntimeError, match=r"behind 'websocket.close'"):
@@ -484,45 +520,45 @@ def test_nothing_can_be_sent_behind_a_close() -> None:
 
 
 @pytest.mark.parametrize("code", [1005, 2000, "1000"])
-def test_a_close_code_that_cannot_be_sent_is_raised_in_the_endpoint(code: object) -> None:
+def test_impossible_close_code_is_raised(code: object) -> None:
     protocol = opened()
     with pytest.raises((TypeError, ValueError)):
         protocol.send({**CLOSE, "code": code})
-    assert protocol.stage is Stage.OPEN
+    assert protocol.stage is OPEN
 
 
 # --- data ---------------------------------------------------------------------------------------
 
 
 def test_data_is_committed_with_the_acknowledgement() -> None:
-    endpoint = Endpoint()
-    protocol = endpoint.protocol
+    case = Case()
+    protocol = case.protocol
     protocol.receive()
     protocol.send(ACCEPT)
-    protocol.opened()
+    protocol.adopted()
     protocol.deliver(text(1))
     protocol.receive()
-    endpoint.data["n"] = 1
+    case.data["n"] = 1
     protocol.receive()
     attach = Attach(SERIAL, encode_plain({"n": 1}))
     assert protocol.take() == [ack(1, attach)]
     protocol.receive()
     assert protocol.take() == []
     # What changes while it waits goes with the next.
-    endpoint.extension["data"] = {}
+    case.extension["data"] = {}
     protocol.receive()
     assert protocol.take() == [Act([Attach(SERIAL, encode_plain({}))])]
 
 
-def test_data_of_before_the_accept_goes_with_the_socket() -> None:
-    endpoint = Endpoint()
-    endpoint.protocol.receive()
-    endpoint.data["name"] = "Ann"
+def test_data_before_accept_goes_with_the_socket() -> None:
+    case = Case()
+    case.protocol.receive()
+    case.data["name"] = "Ann"
     attach = Attach(SERIAL, encode_plain({"name": "Ann"}))
-    assert endpoint.protocol.send(ACCEPT) == Accept(None, [], [attach])
-    endpoint.protocol.opened()
-    endpoint.protocol.receive()
-    assert endpoint.protocol.take() == []
+    assert case.protocol.send(ACCEPT) == Accept(None, [], [attach])
+    case.protocol.adopted()
+    case.protocol.receive()
+    assert case.protocol.take() == []
 
 
 @pytest.mark.parametrize(
@@ -533,39 +569,38 @@ def test_data_of_before_the_accept_goes_with_the_socket() -> None:
         (["no", "dict"], "is a list; of an endpoint it is a dict"),
     ],
 )
-def test_data_that_cannot_be_kept_is_raised_where_a_message_is_asked_for(
-    data: object, problem: str
-) -> None:
-    protocol = opened()
-    protocol._extension["data"] = data
+def test_impossible_data_is_raised_by_receive(data: object, problem: str) -> None:
+    case = Case()
+    protocol = case.open()
+    case.extension["data"] = data
     protocol.deliver(text(1))
     with pytest.raises(AttachmentError, match=problem):
         protocol.receive()
-    protocol._extension["data"] = {}
+    case.extension["data"] = {}
     assert protocol.receive() == received()
 
 
-def test_data_of_an_endpoint_that_was_begun_again_is_not_sent_back() -> None:
-    endpoint = Endpoint(resume(), {"n": 1})
-    protocol = endpoint.protocol
+def test_resumed_data_is_not_sent_back() -> None:
+    case = Case(resume(), {"n": 1})
+    protocol = case.protocol
     protocol.receive()
     protocol.send(ACCEPT)
     protocol.receive()
     assert protocol.take() == [ack(0)]
 
 
-# --- begun again --------------------------------------------------------------------------------
+# --- resumed ------------------------------------------------------------------------------------
 
 
-def test_the_second_accept_is_answered_here() -> None:
+def test_resumed_accept_is_answered_here() -> None:
     protocol = new(resume())
     headers = [(b"sec-websocket-accept", b"whatever")]
     assert protocol.send({**ACCEPT, "subprotocol": "chat", "headers": headers}) == Reopened("chat")
-    assert protocol.stage is Stage.OPEN
+    assert protocol.stage is OPEN
     assert protocol.take() == []
 
 
-def test_messages_wait_for_the_second_accept() -> None:
+def test_messages_wait_for_the_resumed_accept() -> None:
     protocol = new(resume())
     protocol.deliver(text(1))
     assert protocol.receive() is None
@@ -573,7 +608,7 @@ def test_messages_wait_for_the_second_accept() -> None:
     assert protocol.receive() == received()
 
 
-def test_the_second_accept_is_answered_even_if_the_client_has_left_by_then() -> None:
+def test_resumed_accept_works_without_a_client() -> None:
     # What it had sent before, and that it has left, would not be received otherwise.
     protocol = new(resume())
     protocol.deliver(text(1))
@@ -584,14 +619,14 @@ def test_the_second_accept_is_answered_even_if_the_client_has_left_by_then() -> 
         protocol.send(say("x"))
 
 
-def test_one_that_is_begun_again_for_a_client_that_has_left_can_refuse_nothing() -> None:
+def test_resumed_close_fails_without_a_client() -> None:
     protocol = new(resume())
     protocol.deliver(close(1))
     with pytest.raises(OSError, match="gone"):
         protocol.send({"type": "websocket.close"})
 
 
-def test_the_begin_is_acknowledged_when_a_message_is_asked_for() -> None:
+def test_receive_acknowledges_the_resumption() -> None:
     protocol = reopened(resume(5, attempt=2))
     protocol.send(say("hello again"))
     assert protocol.take() == [sent("hello again")]
@@ -599,7 +634,7 @@ def test_the_begin_is_acknowledged_when_a_message_is_asked_for() -> None:
     assert protocol.take() == [ack(5, attempt=2)]
 
 
-def test_begin_and_first_message_of_one_turn_are_acknowledged_together() -> None:
+def test_resumption_and_message_are_acknowledged_together() -> None:
     protocol = reopened(resume(5))
     protocol.deliver(text(6))
     protocol.receive()
@@ -607,7 +642,7 @@ def test_begin_and_first_message_of_one_turn_are_acknowledged_together() -> None
     assert protocol.take() == [ack(6, count=2)]
 
 
-def test_one_that_only_sends_settles() -> None:
+def test_settling_acknowledges_the_resumption() -> None:
     protocol = new(resume())
     protocol.settle()
     assert protocol.take() == []  # It has not accepted.
@@ -618,17 +653,17 @@ def test_one_that_only_sends_settles() -> None:
     assert protocol.take() == []
 
 
-def test_one_that_closes_instead_of_accepting_again_closes_the_connection() -> None:
+def test_resumed_close_closes_the_connection() -> None:
     protocol = new(resume())
     protocol.deliver(text(1))
     assert protocol.send({**CLOSE, "code": 4401, "reason": "expired"}) is None
     assert protocol.take() == [Act([Close(SERIAL, 4401, "expired")])]
-    assert protocol.stage is Stage.CLOSED
+    assert protocol.stage is CLOSED
     protocol.end(1000)
     assert protocol.take() == [ack(1, count=2)]
 
 
-def test_one_that_answers_instead_of_accepting_again_closes_the_connection() -> None:
+def test_resumed_denial_response_closes_with_1008() -> None:
     protocol = new(resume())
     assert protocol.send({"type": "websocket.http.response.start", "status": 401}) is None
     assert protocol.receive() is None
@@ -641,14 +676,23 @@ def test_one_that_answers_instead_of_accepting_again_closes_the_connection() -> 
     assert protocol.is_over
 
 
-def test_one_that_ends_before_it_has_accepted_again_closes_the_connection() -> None:
+def test_client_may_leave_during_resumed_denial() -> None:
+    protocol = new(resume())
+    protocol.send({"type": "websocket.http.response.start", "status": 401})
+    protocol.deliver(close(1))
+    with pytest.raises(OSError, match="gone"):
+        protocol.send({"type": "websocket.http.response.body", "body": b"no"})
+    assert [protocol.receive(), protocol.receive()] == [disconnect(1008, "HTTP 401"), GOODBYE]
+
+
+def test_resumed_end_closes_the_connection() -> None:
     protocol = new(resume())
     protocol.end(1011)
     protocol.settle()
     assert protocol.take() == [ack(0, Close(SERIAL, 1011, ""))]
 
 
-def test_one_that_fails_when_its_client_has_left_acknowledges_all() -> None:
+def test_resumed_end_without_client_acknowledges_all() -> None:
     protocol = new(resume())
     protocol.deliver(close(1, 1001))
     protocol.end(1011)
@@ -659,20 +703,21 @@ def test_one_that_fails_when_its_client_has_left_acknowledges_all() -> None:
 # --- the worker leaves --------------------------------------------------------------------------
 
 
-def test_one_that_waits_may_leave() -> None:
+def test_waiting_endpoint_may_leave() -> None:
     protocol = opened()
     assert not protocol.may_leave
     protocol.drain()
     assert protocol.may_leave
     protocol.leave()
-    assert protocol.is_leaving
+    assert stage_of(protocol) is LEAVING
     assert not protocol.may_leave
     protocol.end(1011)
     assert protocol.take() == [Release(SERIAL)]
+    assert stage_of(protocol) is RELEASED
     assert protocol.is_over
 
 
-def test_one_that_works_on_a_message_finishes_that_first() -> None:
+def test_working_endpoint_finishes_its_message_first() -> None:
     protocol = opened()
     protocol.deliver(text(1))
     protocol.deliver(text(2))
@@ -687,7 +732,7 @@ def test_one_that_works_on_a_message_finishes_that_first() -> None:
     assert protocol.take() == [ack(1, SendText(SERIAL, "done")), Release(SERIAL)]
 
 
-def test_what_one_says_while_it_leaves_goes_nowhere() -> None:
+def test_leaving_endpoint_is_not_heard() -> None:
     protocol = opened()
     protocol.send(say("before"))
     protocol.drain()
@@ -701,12 +746,12 @@ def test_what_one_says_while_it_leaves_goes_nowhere() -> None:
     assert protocol.take() == [sent("before"), Release(SERIAL)]
 
 
-def test_one_that_leaves_takes_its_data_with_it() -> None:
-    endpoint = Endpoint(resume(), {"n": 1})
-    protocol = endpoint.protocol
+def test_leaving_endpoint_commits_its_data() -> None:
+    case = Case(resume(), {"n": 1})
+    protocol = case.protocol
     protocol.receive()
     protocol.send(ACCEPT)
-    endpoint.data["n"] = 2
+    case.data["n"] = 2
     protocol.drain()
     protocol.leave()
     protocol.end(1011)
@@ -714,30 +759,31 @@ def test_one_that_leaves_takes_its_data_with_it() -> None:
     assert protocol.take() == [Act([attach]), Release(SERIAL)]
 
 
-def test_data_that_cannot_be_kept_stays_behind() -> None:
-    protocol = opened()
-    protocol._extension["data"] = {"key": object()}
+def test_leaving_endpoint_loses_impossible_data() -> None:
+    case = Case()
+    protocol = case.open()
+    case.extension["data"] = {"key": object()}
     protocol.drain()
     protocol.leave()
     protocol.end(1011)
     assert protocol.take() == [Release(SERIAL)]
 
 
-def test_one_that_has_to_leave_in_the_middle_of_a_message_keeps_the_data_of_before() -> None:
-    endpoint = Endpoint(resume())
-    protocol = endpoint.protocol
+def test_leaving_amid_a_message_commits_nothing() -> None:
+    case = Case(resume())
+    protocol = case.protocol
     protocol.receive()
     protocol.send(ACCEPT)
     protocol.deliver(text(1))
     protocol.receive()
-    endpoint.data["n"] = "half"
+    case.data["n"] = "half"
     protocol.drain()
     protocol.leave()
     protocol.end(1011)
     assert protocol.take() == [ack(0), Release(SERIAL)]
 
 
-def test_one_that_has_not_accepted_again_may_leave() -> None:
+def test_resumed_endpoint_may_leave_before_accept() -> None:
     protocol = new(resume())
     protocol.drain()
     assert protocol.may_leave
@@ -746,15 +792,33 @@ def test_one_that_has_not_accepted_again_may_leave() -> None:
     assert protocol.take() == [Release(SERIAL)]
 
 
-def test_one_that_has_not_accepted_for_the_first_time_may_not() -> None:
+def test_new_endpoint_may_not_leave_before_accept() -> None:
     protocol = new()
     protocol.drain()
     assert not protocol.may_leave
     protocol.leave()
-    assert not protocol.is_leaving
+    assert protocol.stage is CONNECTING
 
 
-def test_one_that_is_told_of_the_end_may_not_leave() -> None:
+def test_drain_hides_no_disconnect_after_close() -> None:
+    protocol = opened()
+    protocol.deliver(text(1))
+    protocol.send({**CLOSE, "code": 4001})
+    protocol.drain()
+    assert not protocol.may_leave
+    assert [protocol.receive(), protocol.receive()] == [received(), disconnect(4001)]
+
+
+def test_client_may_close_while_the_endpoint_leaves() -> None:
+    protocol = opened()
+    protocol.leave()
+    protocol.deliver(close(1))
+    assert protocol.send(say("x")) is None
+    protocol.end(1000)
+    assert protocol.take() == [Release(SERIAL)]
+
+
+def test_disconnected_endpoint_may_not_leave() -> None:
     protocol = opened()
     protocol.deliver(close(1))
     protocol.drain()
@@ -765,15 +829,16 @@ def test_one_that_is_told_of_the_end_may_not_leave() -> None:
 # --- the keeper dies ----------------------------------------------------------------------------
 
 
-def test_without_a_keeper_the_connection_is_lost() -> None:
-    protocol = reopened()
+def test_lost_keeper_disconnects_the_endpoint() -> None:
+    case = Case(resume())
+    protocol = case.open()
     protocol.deliver(text(1))
     protocol.receive()
     protocol.deliver(text(2, "b"))
     protocol.lose()
     protocol.lose()
     protocol.deliver(text(3))
-    protocol._extension["data"] = {"n": 1}
+    case.extension["data"] = {"n": 1}
     assert protocol.receive() == received("b")
     assert protocol.receive() == disconnect(1006)
     assert not protocol.may_leave
@@ -782,7 +847,34 @@ def test_without_a_keeper_the_connection_is_lost() -> None:
     assert protocol.take() == []
 
 
-def test_what_waited_for_its_end_waits_no_more() -> None:
+def test_resumed_accept_works_without_a_keeper() -> None:
+    protocol = new(resume())
+    protocol.deliver(text(1))
+    protocol.lose()
+    assert protocol.receive() is None
+    assert protocol.send(ACCEPT) == Reopened(None)
+    assert [protocol.receive(), protocol.receive()] == [received(), disconnect(1006)]
+
+
+def test_lost_keeper_ends_a_leaving_endpoint() -> None:
+    protocol = opened()
+    protocol.leave()
+    protocol.lose()
+    assert protocol.receive() is None
+    protocol.end(1000)
+    assert stage_of(protocol) is OVER
+    assert protocol.take() == []
+
+
+def test_drain_hides_nothing_without_a_keeper() -> None:
+    protocol = opened()
+    protocol.deliver(text(1))
+    protocol.lose()
+    protocol.drain()
+    assert [protocol.receive(), protocol.receive()] == [received(), disconnect(1006)]
+
+
+def test_lost_keeper_ends_the_wait_for_close() -> None:
     protocol = opened()
     protocol.end(1000)
     assert not protocol.is_over
@@ -791,7 +883,7 @@ def test_what_waited_for_its_end_waits_no_more() -> None:
     assert protocol.take() == []
 
 
-def test_it_says_what_it_is() -> None:
+def test_repr_names_serial_and_stage() -> None:
     assert repr(opened()) == "<EndpointProtocol 0x7 open>"
 
 
@@ -801,20 +893,21 @@ def test_it_says_what_it_is() -> None:
 class Story(RuleBasedStateMachine):
     """A keeper, an endpoint and its worker, each of which does whatever it may."""
 
+    case: Case
     protocol: EndpointProtocol
 
     @initialize(is_resumed=st.booleans())
     def begin(self, is_resumed: bool) -> None:
-        self.protocol = EndpointProtocol(
-            SERIAL, {"data": {}}, b"", LIMIT, resume() if is_resumed else None
-        )
+        self.case = Case(resume() if is_resumed else None)
+        self.protocol = self.case.protocol
         # What the keeper has delivered, and not seen acknowledged.
         self.in_flight: deque[int] = deque([0] if is_resumed else [])
         self.next_number = 1
         self.to_receive: deque[str] = deque()
         self.received: list[str] = []
         self.has_closed = self.is_released = self.is_lost = self.is_closing = False
-        self.is_open, self.is_told = is_resumed, False
+        self.is_open, self.is_leaving = is_resumed, False
+        self.disconnects: list[int] = []
         self.said: list[str] = []
         self.heard: list[str] = []
 
@@ -830,7 +923,7 @@ class Story(RuleBasedStateMachine):
     def deliver(self) -> None:
         data = str(self.next_number)
         self.in_flight.append(self.next_number)
-        if not self.is_closing and not self.protocol.is_leaving:
+        if not self.is_closing and not self.is_leaving:
             self.to_receive.append(data)
         self.protocol.deliver(text(self.next_number, data))
         self.next_number += 1
@@ -886,11 +979,13 @@ class Story(RuleBasedStateMachine):
     def receive(self) -> None:
         message = self.protocol.receive()
         if message is not None and message["type"] == "websocket.receive":
-            assert not self.is_told
+            assert not self.disconnects
             assert message["text"] == self.to_receive.popleft()
             self.received.append(message["text"])
         elif message is not None and message["type"] == "websocket.disconnect":
-            self.is_told = True
+            self.disconnects.append(message["code"])
+            # One is told, and repeated once without a code.
+            assert self.disconnects[1:] in ([], [1005])
 
     @precondition(endpoint_may_speak)
     @rule(kind=st.sampled_from(["accept", "send", "close"]))
@@ -902,17 +997,18 @@ class Story(RuleBasedStateMachine):
         except ClientDisconnected:
             assert self.has_closed or self.is_lost
         except RuntimeError:
-            assert not protocol.is_leaving
+            assert not self.is_leaving
         else:
+            assert not self.is_closing or self.is_leaving
             if isinstance(sent, Accept):
-                protocol.opened()
+                protocol.adopted()
                 self.is_open = True
-            if kind == "send" and not protocol.is_leaving:
+            if kind == "send" and not self.is_leaving:
                 self.said.append(data)
 
     @rule(n=st.integers(0, 3))
     def change_data(self, n: int) -> None:
-        self.protocol._extension["data"]["n"] = n
+        self.case.data["n"] = n
 
     @precondition(endpoint_may_speak)
     @rule()
@@ -930,10 +1026,10 @@ class Story(RuleBasedStateMachine):
     def drain(self) -> None:
         self.protocol.drain()
 
-    @precondition(lambda self: self.protocol.has_connection)
     @rule()
     def leave(self) -> None:
         self.protocol.leave()
+        self.is_leaving = self.is_leaving or self.protocol.stage is LEAVING
 
     # what holds at all times
 
@@ -949,7 +1045,7 @@ class Story(RuleBasedStateMachine):
         if not self.is_lost:
             self.listen()
             assert self.heard == self.said[: len(self.heard)]
-            assert self.protocol.is_leaving or self.heard == self.said
+            assert self.is_leaving or self.heard == self.said
 
 
 TestStory = Story.TestCase

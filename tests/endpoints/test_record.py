@@ -1,4 +1,4 @@
-"""The scope of an endpoint, here and in the worker after next."""
+"""The record of an endpoint, and the scope that each worker makes of it."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ SCOPE: dict[str, Any] = {
 }
 
 
-def test_the_scope_of_a_handshake_is_that_of_a_websocket() -> None:
+def test_handshake_becomes_a_websocket_scope() -> None:
     assert Endpoint.of_request(REQUEST).scope({"resumed": 0}) == SCOPE
 
 
-def test_the_scope_is_the_same_elsewhere() -> None:
+def test_scope_survives_its_encoding() -> None:
     endpoint = Endpoint.decode(Endpoint.of_request(REQUEST).encode())
     scope = endpoint.scope({"resumed": 0})
     assert scope == SCOPE
@@ -58,13 +58,13 @@ def test_the_scope_is_the_same_elsewhere() -> None:
     assert {type(field) for field in scope["headers"]} == {tuple}
 
 
-def test_its_place_is_part_of_the_scope() -> None:
+def test_place_is_part_of_the_scope() -> None:
     place = Endpoint.of_request(REQUEST).place
     assert place == {"path": "/rooms/a b", "root_path": ""}
     assert place.items() <= SCOPE.items()
 
 
-def test_each_scope_is_a_new_one() -> None:
+def test_each_scope_is_new() -> None:
     endpoint = Endpoint.of_request(REQUEST)
     first, second = endpoint.scope({}), endpoint.scope({})
     for name in ("asgi", "headers", "subprotocols", "extensions"):
@@ -74,12 +74,12 @@ def test_each_scope_is_a_new_one() -> None:
 @pytest.mark.parametrize(
     ("scheme", "expected"), [("http", "ws"), ("https", "wss"), ("ws", "ws"), ("wss", "wss")]
 )
-def test_the_scheme_is_that_of_a_websocket(scheme: str, expected: str) -> None:
+def test_scheme_is_that_of_a_websocket(scheme: str, expected: str) -> None:
     endpoint = Endpoint.of_request({**REQUEST, "scheme": scheme})
     assert endpoint.scope({})["scheme"] == expected
 
 
-def test_what_a_server_may_leave_out_is_left_out() -> None:
+def test_optional_keys_may_be_missing() -> None:
     scope = Endpoint.of_request({"type": "websocket", "path": "/", "headers": []}).scope({})
     assert "raw_path" not in scope
     assert (scope["scheme"], scope["client"], scope["server"]) == ("ws", None, None)

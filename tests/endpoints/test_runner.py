@@ -1,4 +1,4 @@
-"""Endpoints in a worker whose keeper and clients are played by the test."""
+"""The endpoint runner of a worker; the test plays its keeper and its clients."""
 
 from __future__ import annotations
 
@@ -130,7 +130,9 @@ class Client:
 class Stage:
     """An endpoint runner, its host and its link."""
 
-    def __init__(self, app: Any, *, adopt: Any = "resume", event_timeout: float = 0.0) -> None:
+    def __init__(
+        self, app: Any, *, on_worker_exit: Any = "resume", event_timeout: float = 0.0
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.link = Sent()
         self.host = WorkerHost(1, cast("Link", self.link), loop)
@@ -139,7 +141,7 @@ class Stage:
             self.host, cast("Link", self.link), loop, event_timeout=event_timeout
         )
         worker = ServiceWorker()
-        worker.mount(app, adopt=adopt)
+        worker.mount(app, on_worker_exit=on_worker_exit)
         self.mounts = Mounts(worker.mounts)
         self.runner.open(self.mounts)
 
@@ -150,7 +152,7 @@ class Stage:
         mounted = self.mounts.find(scope)
         assert mounted is not None
         request = Request.from_parts("GET", "http", b"/ws", b"", REQUEST["headers"], None, None)
-        await self.runner.attend(mounted, request, scope, client.receive, client.send, client)
+        await self.runner.begin(mounted, request, scope, client.receive, client.send, client)
         return client
 
     async def open(self) -> int:
@@ -223,9 +225,9 @@ class Stubborn:
 # --- the handshake ------------------------------------------------------------------------------
 
 
-def test_an_endpoint_is_given_to_the_keeper_with_what_begins_it_again() -> None:
+def test_handover_carries_the_endpoint_record() -> None:
     async def story() -> None:
-        stage = Stage(echo, adopt={"/ws": "close"})
+        stage = Stage(echo, on_worker_exit={"/ws": "close"})
         client = await stage.connect()
         assert client.upgrade is not None
         assert Endpoint.decode(client.upgrade.endpoint).path == "/ws"
@@ -238,7 +240,7 @@ def test_an_endpoint_is_given_to_the_keeper_with_what_begins_it_again() -> None:
     play(story)
 
 
-def test_if_the_keeper_takes_nothing_the_client_gets_a_503() -> None:
+def test_failed_handover_is_503() -> None:
     seen: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -261,7 +263,7 @@ def test_if_the_keeper_takes_nothing_the_client_gets_a_503() -> None:
     play(story)
 
 
-def test_if_the_keeper_refuses_the_connection_the_endpoint_is_told() -> None:
+def test_refused_connection_ends_its_endpoint() -> None:
     async def story() -> None:
         stage = Stage(echo)
         serial = await stage.open()
@@ -274,12 +276,12 @@ def test_if_the_keeper_refuses_the_connection_the_endpoint_is_told() -> None:
     play(story)
 
 
-def test_an_endpoint_that_is_cancelled_before_its_first_step_keeps_nobody_waiting() -> None:
+def test_early_cancellation_answers_the_handshake() -> None:
     async def story() -> None:
         stage = Stage(echo)
         handshake = asyncio.create_task(stage.connect())
         await asyncio.sleep(0)
-        for endpoint_task in stage.runner._tasks.values():
+        for endpoint_task in stage.runner._running.values():
             endpoint_task.cancel("the test wants it")
         await handshake
         assert stage.runner.is_idle
@@ -287,7 +289,7 @@ def test_an_endpoint_that_is_cancelled_before_its_first_step_keeps_nobody_waitin
     play(story)
 
 
-def test_a_request_that_is_given_up_cancels_its_endpoint() -> None:
+def test_cancelled_request_cancels_its_endpoint() -> None:
     ended: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -308,10 +310,62 @@ def test_a_request_that_is_given_up_cancels_its_endpoint() -> None:
     play(story)
 
 
+class Gate:
+    """An endpoint that accepts when the test lets it, and then sends nothing."""
+
+    def __init__(self) -> None:
+        self.is_open = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.is_open.wait()
+        await accept(receive, send)
+        await asyncio.Event().wait()
+
+    async def accepted(self, stage: Stage, change: Callable[[], None]) -> Upgrade:
+        """Return what is given away by an endpoint whose worker changes during its handshake."""
+        handshake = asyncio.create_task(stage.connect())
+        await turns()
+        change()
+        await turns()
+        self.is_open.set()
+        client = await handshake
+        assert client.upgrade is not None
+        return client.upgrade
+
+
+def test_stop_reaches_unanswered_handshakes() -> None:
+    async def story() -> None:
+        stage = Stage(gate := Gate())
+        upgrade = await gate.accepted(stage, lambda: stage.runner.stop(10))
+        assert upgrade.closes
+
+    play(story)
+
+
+def test_drain_reaches_unanswered_handshakes() -> None:
+    async def story() -> None:
+        stage = Stage(gate := Gate())
+        upgrade = await gate.accepted(stage, stage.runner.drain)
+        assert (await stage.said())[1:] == [Release(upgrade.connection.serial)]
+        assert stage.runner.is_idle
+
+    play(story)
+
+
+def test_lost_keeper_keeps_unanswered_handshakes() -> None:
+    async def story() -> None:
+        stage = Stage(gate := Gate())
+        upgrade = await gate.accepted(stage, stage.runner.lose_keeper)
+        await turns()
+        assert stage.runner.tasks.keys() == {upgrade.connection.serial}
+
+    play(story)
+
+
 # --- messages -----------------------------------------------------------------------------------
 
 
-def test_all_endpoints_of_a_turn_speak_in_one_write() -> None:
+def test_endpoints_of_a_turn_share_one_write() -> None:
     async def story() -> None:
         stage = Stage(echo)
         first, second = await stage.open(), await stage.open()
@@ -327,7 +381,7 @@ def test_all_endpoints_of_a_turn_speak_in_one_write() -> None:
     play(story)
 
 
-def test_what_is_for_nobody_here_is_not_taken() -> None:
+def test_messages_for_others_are_not_taken() -> None:
     async def story() -> None:
         stage = Stage(echo)
         assert not stage.runner.takes(DeliverText(9, 1, 1, "x", ABOUT, b"", 0))
@@ -337,7 +391,7 @@ def test_what_is_for_nobody_here_is_not_taken() -> None:
     play(story)
 
 
-def test_who_sends_waits_for_a_client_that_does_not_read() -> None:
+def test_send_waits_for_a_slow_client() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await accept(receive, send)
         while True:
@@ -365,7 +419,7 @@ def test_who_sends_waits_for_a_client_that_does_not_read() -> None:
     play(story)
 
 
-def test_who_sends_without_end_lets_others_have_their_turn() -> None:
+def test_endless_sender_yields_to_others() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await accept(receive, send)
         while True:
@@ -388,7 +442,7 @@ def test_who_sends_without_end_lets_others_have_their_turn() -> None:
     play(story)
 
 
-def test_two_may_wait_for_a_message() -> None:
+def test_two_tasks_may_receive() -> None:
     received: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -413,7 +467,7 @@ def test_two_may_wait_for_a_message() -> None:
     play(story)
 
 
-def test_what_an_endpoint_asks_for_beside_asgi_leaves_with_what_it_sends() -> None:
+def test_actions_leave_with_messages() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         connection = scope["extensions"]["holdfast"]["connection"]
         connection.subscribe("lobby")
@@ -443,7 +497,7 @@ def test_what_an_endpoint_asks_for_beside_asgi_leaves_with_what_it_sends() -> No
     play(story)
 
 
-def test_what_is_posted_when_the_connection_is_at_an_end_is_posted_all_the_same() -> None:
+def test_publication_at_the_end_is_published() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await accept(receive, send)
         try:
@@ -462,10 +516,10 @@ def test_what_is_posted_when_the_connection_is_at_an_end_is_posted_all_the_same(
     play(story)
 
 
-# --- begun again --------------------------------------------------------------------------------
+# --- resumed ------------------------------------------------------------------------------------
 
 
-def test_an_endpoint_is_begun_again_with_its_scope_and_data() -> None:
+def test_resumed_endpoint_has_scope_and_data() -> None:
     scopes: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -491,7 +545,7 @@ def test_an_endpoint_is_begun_again_with_its_scope_and_data() -> None:
     play(story)
 
 
-def test_one_that_waits_for_a_message_before_it_accepts_gets_it_then() -> None:
+def test_receive_before_accept_waits_for_it() -> None:
     # As Quart does.
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert (await receive())["type"] == "websocket.connect"
@@ -510,7 +564,7 @@ def test_one_that_waits_for_a_message_before_it_accepts_gets_it_then() -> None:
     play(story)
 
 
-def test_one_that_only_sends_settles_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_sender_settles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint_task_file, "SETTLED", 0.01)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -528,7 +582,7 @@ def test_one_that_only_sends_settles_after_a_while(monkeypatch: pytest.MonkeyPat
     play(story)
 
 
-def test_another_subprotocol_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_another_subprotocol_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await accept(receive, send, subprotocol="other")
         await receive()
@@ -543,7 +597,7 @@ def test_another_subprotocol_is_told_once(caplog: pytest.LogCaptureFixture) -> N
     assert caplog.text.count("accepted the subprotocol 'other'") == 1
 
 
-def test_where_nothing_is_mounted_the_connection_goes_away() -> None:
+def test_unmounted_path_closes_with_1001() -> None:
     async def story() -> None:
         stage = Stage(echo)
         stage.runner.open(Mounts(()))
@@ -551,7 +605,7 @@ def test_where_nothing_is_mounted_the_connection_goes_away() -> None:
         assert await stage.said() == [Ack(serial, 5, 1, [Close(serial, 1001, "")], 1)]
         stage.close(serial, 6, 1001)
         assert await stage.said() == [Ack(serial, 6, 1, [], 1)]
-        assert stage.runner.attended == {}
+        assert stage.runner.tasks == {}
 
     play(story)
 
@@ -559,7 +613,7 @@ def test_where_nothing_is_mounted_the_connection_goes_away() -> None:
 # --- the end ------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_leaves_releases_its_connections() -> None:
+def test_drain_releases_connections() -> None:
     async def story() -> None:
         stage = Stage(echo)
         serial = await stage.open()
@@ -575,7 +629,7 @@ def test_a_worker_that_leaves_releases_its_connections() -> None:
     play(story)
 
 
-def test_an_endpoint_that_has_not_begun_to_run_is_released_too() -> None:
+def test_drain_releases_endpoints_before_their_start() -> None:
     async def story() -> None:
         stage = Stage(echo)
         serial = stage.resume()
@@ -586,7 +640,7 @@ def test_an_endpoint_that_has_not_begun_to_run_is_released_too() -> None:
     play(story)
 
 
-def test_a_connection_that_comes_when_the_worker_leaves_is_released_at_once() -> None:
+def test_draining_worker_releases_new_connections() -> None:
     async def story() -> None:
         stage = Stage(echo)
         stage.runner.drain()
@@ -598,7 +652,7 @@ def test_a_connection_that_comes_when_the_worker_leaves_is_released_at_once() ->
     play(story)
 
 
-def test_an_endpoint_that_comes_when_the_worker_leaves_is_sent_back(
+def test_draining_worker_releases_resumed_endpoints(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(runner_file, "BOUNCE", 0.01)
@@ -620,13 +674,13 @@ def test_an_endpoint_that_comes_when_the_worker_leaves_is_sent_back(
     play(story)
 
 
-@pytest.mark.parametrize("adopt", ["resume", "close"])
-def test_what_does_not_end_in_time_is_left_behind(
-    adopt: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("on_worker_exit", ["resume", "close"])
+def test_stubborn_endpoint_is_left_behind(
+    on_worker_exit: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
         stubborn = Stubborn()
-        stage = Stage(stubborn, adopt=adopt)
+        stage = Stage(stubborn, on_worker_exit=on_worker_exit)
         serial = await stage.open()
         stage.deliver(serial, 1)
         await turns()
@@ -636,13 +690,13 @@ def test_what_does_not_end_in_time_is_left_behind(
         # Cancelled, it asked for the next message.
         closed = [Ack(serial, 1, 1, [], 1), Act([Close(serial, 1012, "")])]
         stubborn.is_over = True
-        assert await stage.said() == ([released] if adopt == "resume" else closed)
+        assert await stage.said() == ([released] if on_worker_exit == "resume" else closed)
 
     play(story)
     assert "has not ended and is left behind" in caplog.text
 
 
-def test_an_endpoint_that_works_on_after_its_refusal_is_waited_for() -> None:
+def test_finish_waits_for_refused_endpoints() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "websocket.close"})
@@ -660,7 +714,7 @@ def test_an_endpoint_that_works_on_after_its_refusal_is_waited_for() -> None:
     play(story)
 
 
-def test_what_cut_endpoints_say_goes_nowhere() -> None:
+def test_cut_endpoints_are_not_heard() -> None:
     async def story() -> None:
         stage = Stage(echo)
         serial = await stage.open()
@@ -671,14 +725,14 @@ def test_what_cut_endpoints_say_goes_nowhere() -> None:
     play(story)
 
 
-def test_without_a_keeper_endpoints_are_disconnected() -> None:
+def test_lost_keeper_disconnects_endpoints() -> None:
     async def story() -> None:
         stage = Stage(echo)
         await stage.open()
         stage.runner.lose_keeper()
         assert await stage.said() == []
         assert stage.runner.is_idle
-        assert stage.runner.attended == {}
+        assert stage.runner.tasks == {}
 
     play(story)
 
@@ -702,7 +756,7 @@ def raising(error: str) -> Any:
         ("WebSocketDisconnect", True, False),
     ],
 )
-def test_what_endpoints_raise_is_logged(
+def test_errors_of_endpoints_are_logged(
     error: str, is_close: bool, is_logged: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
@@ -721,7 +775,7 @@ def test_what_endpoints_raise_is_logged(
     assert (f"the endpoint of '/ws' raised {error}" in caplog.text) is is_logged
 
 
-def test_data_goes_with_the_handover_and_with_acknowledgements() -> None:
+def test_data_leaves_with_handover_and_acknowledgements() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         data = scope["extensions"]["holdfast"]["data"]
         data["n"] = 0

@@ -82,10 +82,12 @@ async def slow(ws: WebSocket) -> None:
 SOCKETS = (count, refuse, deny, broken, broken_later, closes, slow)
 
 
-def application(adopt: Any = "resume") -> ServiceWorker:
+def application(on_worker_exit: Any = "resume") -> ServiceWorker:
     routes = [WebSocketRoute(f"/{each.__name__}", each) for each in SOCKETS]
     app = ServiceWorker()
-    app.mount(Starlette(routes=[Route("/hello", hello), *routes]), "/api", adopt=adopt)
+    app.mount(
+        Starlette(routes=[Route("/hello", hello), *routes]), "/api", on_worker_exit=on_worker_exit
+    )
     return app
 
 
@@ -187,7 +189,7 @@ def test_endpoints_that_are_to_close_do_so() -> None:
                 await ws.receive()
             assert closed.value.code == 1012
 
-    play(story, adopt="close")
+    play(story, on_worker_exit="close")
 
 
 def test_refusals_are_responses() -> None:

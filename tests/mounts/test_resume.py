@@ -267,7 +267,9 @@ def test_where_nothing_is_mounted_any_more_connections_go_away(tmp_path: Path) -
         connect(f"{server.ws_url}/api/echo") as ann,
     ):
         assert asked(ann, "a") == "a v1 r0"
-        (tmp_path / "app.py").write_text(source.replace('"/api", adopt', '"/v2", adopt'))
+        (tmp_path / "app.py").write_text(
+            source.replace('"/api", on_worker_exit', '"/v2", on_worker_exit')
+        )
         assert server.reload().returncode == 0
         assert end_of(ann) == (1001, "")
 

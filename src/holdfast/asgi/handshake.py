@@ -123,7 +123,7 @@ class Handshake:
     async def pass_on(self, mounted: Mounted) -> None:
         """Let a mounted application have it as the server brought it."""
         scope = dict(self._scope)
-        mounted.dress(scope)
+        mounted.make_child_scope(scope)
         has_begun = False
 
         async def receive() -> MutableMapping[str, Any]:
@@ -160,7 +160,7 @@ class Handshake:
 class NativeEndpoints:
     """`http/mounts.py:Endpoints` over the server's own sockets: they end with this process."""
 
-    async def attend(
+    async def begin(
         self,
         mounted: Mounted,
         request: Request,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Adopt: TypeAlias = Literal["resume", "close"]
+OnWorkerExit: TypeAlias = Literal["resume", "close"]
 
 POLICIES = ("resume", "close")
 
@@ -37,7 +37,7 @@ class Mount(NamedTuple):
         return next((closes for start, closes in self.closing if _is_below(below, start)), False)
 
 
-def make_mount(app: object, path: object, adopt: object) -> Mount:
+def make_mount(app: object, path: object, on_worker_exit: object) -> Mount:
     """Return what `ServiceWorker.mount` was asked for.
 
     Raises:
@@ -46,11 +46,11 @@ def make_mount(app: object, path: object, adopt: object) -> Mount:
     if not callable(app):
         raise TypeError(f"an ASGI application is callable; {type(app).__qualname__} is not")
     asgi_version(app)
-    policies = adopt if isinstance(adopt, Mapping) else {"/": adopt}
+    policies = on_worker_exit if isinstance(on_worker_exit, Mapping) else {"/": on_worker_exit}
     closing = []
     for start, policy in policies.items():
         if policy not in POLICIES:
-            raise ValueError(f"adopt is 'resume' or 'close', not {policy!r}")
+            raise ValueError(f"on_worker_exit is 'resume' or 'close', not {policy!r}")
         closing.append((_checked_path(start), policy == "close"))
     closing.sort(key=lambda each: -len(each[0]))
     return Mount(app, _checked_path(path), tuple(closing))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from holdfast.core.connection import Connection
     from holdfast.core.dispatch import OnError, Row
-    from holdfast.core.mounts import Adopt, Mount
+    from holdfast.core.mounts import Mount, OnWorkerExit
     from holdfast.web.headers import HeadersInit
     from holdfast.web.request import Request
     from holdfast.web.response import Response
@@ -122,7 +122,11 @@ class GlobalScope:
         self.registered[name] = without_listener(self.registered[name], listener)
 
     def mount(
-        self, app: object, path: str = "/", *, adopt: Adopt | Mapping[str, Adopt] = "resume"
+        self,
+        app: object,
+        path: str = "/",
+        *,
+        on_worker_exit: OnWorkerExit | Mapping[str, OnWorkerExit] = "resume",
     ) -> None:
         """Serve an ASGI application: `app.mount(fastapi_app, "/api")`.
 
@@ -131,25 +135,25 @@ class GlobalScope:
         Its lifespan runs in each worker, within `startup` and `shutdown`. Only `max_body` limits
         its requests; there is no request timeout.
 
-        Its WebSocket endpoints outlive their worker: in another one they begin again, on the same
+        A WebSocket endpoint may outlive its worker: another worker resumes it on the same
         connection, with the same scope.
 
         Args:
             app: of ASGI 3 or 2: Starlette, FastAPI, Django, Litestar, Quart and others.
             path: begins with a slash.
-            adopt: what becomes of a WebSocket when its worker is replaced or lost. "resume": its
-                endpoint begins again in another worker, and the client notices nothing. "close": it
-                closes with 1012. For some paths one and for others the other: a dict by what the
-                paths begin with below `path`, as `{"/": "resume", "/trade": "close"}`.
+            on_worker_exit: what becomes of a WebSocket when its worker is replaced or lost.
+                "resume": another worker calls the endpoint again, and the client notices nothing.
+                "close": the connection closes with 1012. A dict chooses by what paths begin with
+                below `path`: `{"/": "resume", "/trade": "close"}`.
 
         Raises:
             TypeError: this is no ASGI application, or an argument is of the wrong type.
-            ValueError: something is mounted at this path already, it is no path, or `adopt` is
-                something else.
+            ValueError: something is mounted at this path already, it is no path, or
+                `on_worker_exit` is something else.
         """
         if isinstance(app, GlobalScope):
             raise TypeError("a ServiceWorker is not mounted; register its listeners on this one")
-        self.mounts = with_mount(self.mounts, make_mount(app, path, adopt))
+        self.mounts = with_mount(self.mounts, make_mount(app, path, on_worker_exit))
 
     async def fetch(
         self,

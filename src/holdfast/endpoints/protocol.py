@@ -1,83 +1,104 @@
-"""What an endpoint and its connection say to each other: ASGI on one side, the wire on the other.
+"""The protocol between one endpoint and its connection: ASGI on one side, the wire on the other.
 
-Pure: facts in, messages out. `endpoints/task.py` runs the endpoint and sends what `take` returns.
+Pure: facts in, messages out. `endpoints/task.py` runs the endpoint, and sends what `take`
+returns. The table of `endpoints/stages.py` says how far the endpoint has come, and whom to tell.
 
-    CONNECTING ──accept──▶ OPEN ──close──▶ CLOSED
-        │ close, or a response
-        ▼
-    ANSWERING ──its end──▶ CLOSED
+Rules for messages:
 
-The stage is what the *endpoint* has said. Beside it stands what has become of the connection: it is
-there, it is gone (the client has closed it, or has vanished), or it is lost (nobody has it).
-
-Rules:
-
-1. A message counts as received when the endpoint asks for the next one. Only then it is
-   acknowledged, together with all that the endpoint has asked for since: a worker that is lost
-   before has it delivered again elsewhere.
-2. What the endpoint sends leaves with the next `take`, whether it has asked for the next message by
-   then or not; in its handshake, with the socket.
+1. A message counts as received when the endpoint asks for the next one. Only then is the message
+   acknowledged, together with all that the endpoint has asked for since. If the worker is lost
+   before that, another worker delivers the message again.
+2. What the endpoint sends leaves with the next `take`, whether the endpoint has asked for another
+   message by then or not. What the endpoint asks for before it accepts leaves with the socket.
 3. `data` is committed with each acknowledgement, and by itself if there is nothing to acknowledge.
-4. An endpoint that was begun again is told `websocket.connect` and accepts, like the first one. Its
-   client notices nothing of that, and may have left by then: what it had said has to be received
-   all the same. The begin is acknowledged when the endpoint asks for a message.
-5. One that leaves says nothing any more; its connection is released when it has ended. What it had
-   not acknowledged is delivered elsewhere.
-6. That the connection is gone is acknowledged when the endpoint has ended.
-7. Behind a disconnect, `receive` says it once more and then nothing, as with uvicorn: an endpoint
-   that does not heed it must not make the loop spin.
+4. That the endpoint was resumed is a delivery too. It is acknowledged when the endpoint asks for a
+   message.
+5. A worker that drains hands out no more messages, as long as another worker can have them.
+6. Behind a disconnect, `receive` tells of it once more and then waits for ever, as with uvicorn: an
+   endpoint that does not heed a disconnect must not make the loop spin.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from holdfast.core.attachment import Attachment
 from holdfast.core.connection import check_close, check_message
+from holdfast.endpoints.boxes import EndpointInbox, EndpointOutbox
+from holdfast.endpoints.stages import (
+    ACCEPTING,
+    ANSWERING,
+    CLOSED,
+    CONNECTING,
+    DENYING,
+    DISCONNECTED,
+    ENDED,
+    GONE,
+    LATE,
+    LEAVING,
+    OPEN,
+    OVER,
+    REFUSED,
+    RELEASED,
+    RESUMING,
+    TABLE,
+    EndpointFact,
+    Tell,
+    step,
+)
 from holdfast.errors import AttachmentError
 from holdfast.framing.close_codes import NO_CODE, NORMAL, POLICY_VIOLATION, VANISHED
 from holdfast.framing.handshake import encode_response
 from holdfast.wire import messages as wire
-from holdfast.wire.codec import encode_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
+    from holdfast.endpoints.boxes import EndpointData, Leaving
+
     Message: TypeAlias = MutableMapping[str, Any]
     Sent: TypeAlias = "Accept | Reopened | Answer | None"
-    Leaving: TypeAlias = wire.Ack | wire.Act | wire.Release
 
 # Only its form is looked at here.
 ANY_KEY = b"AAAAAAAAAAAAAAAAAAAAAA=="
 
+FACTS = {
+    "websocket.accept": EndpointFact.ACCEPTS,
+    "websocket.send": EndpointFact.SENDS,
+    "websocket.close": EndpointFact.CLOSES,
+    "websocket.http.response.start": EndpointFact.RESPONDS,
+    "websocket.http.response.body": EndpointFact.CONTINUES,
+}
+
+ANSWER = "'websocket.accept', 'websocket.close' or 'websocket.http.response.start'"
+BODY = "'websocket.http.response.body'"
+EXPECTED = {
+    CONNECTING: ANSWER,
+    RESUMING: ANSWER,
+    ACCEPTING: "nothing before 'websocket.accept' is done",
+    ANSWERING: BODY,
+    DENYING: BODY,
+    OPEN: "'websocket.send' or 'websocket.close'",
+}
+NOTHING = "nothing behind 'websocket.close' or a complete response"
+
+# Tuples of stages: `in` compares by identity, and a set would call a hash in Python.
+WITH_REQUEST = (CONNECTING, ANSWERING, REFUSED)
+WITHOUT_CONNECTION = (*WITH_REQUEST, ACCEPTING)
+RELEASABLE = (OPEN, RESUMING, LATE, GONE)
+RECEIVING = (OPEN, CLOSED, GONE, DISCONNECTED, REFUSED)
+COMMITTING = (OPEN, CLOSED, GONE)
+LEAVABLE = (OPEN, GONE)
+WITHOUT_CLIENT = (LATE, GONE, DISCONNECTED, OVER)
+UNHEARD = (LEAVING, RELEASED)
+AT_END = (ENDED, OVER, RELEASED)
+
 
 class ClientDisconnected(OSError):
-    """Something was sent to a client that is gone. The same kind of error as uvicorn's."""
-
-
-class Stage(Enum):
-    """What the endpoint has said so far."""
-
-    CONNECTING = "connecting"
-    ANSWERING = "answering"
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-CONNECTING, ANSWERING, OPEN, CLOSED = Stage
-
-EXPECTED = {
-    CONNECTING: "'websocket.accept', 'websocket.close' or 'websocket.http.response.start'",
-    ANSWERING: "'websocket.http.response.body'",
-    OPEN: "'websocket.send' or 'websocket.close'",
-    CLOSED: "nothing behind 'websocket.close' or a complete response",
-}
+    """Something was sent to a client that is gone. uvicorn raises the same kind of error."""
 
 
 class Accept(NamedTuple):
-    """The endpoint accepts: give the socket away, and call `opened`."""
+    """The endpoint accepts: give the socket away, and call `adopted`."""
 
     subprotocol: str | None
     headers: list[tuple[bytes, bytes]]
@@ -85,7 +106,7 @@ class Accept(NamedTuple):
 
 
 class Reopened(NamedTuple):
-    """An endpoint that was begun again accepts; nothing is left to do."""
+    """An endpoint that was resumed accepts; nothing is left to do."""
 
     subprotocol: str | None
 
@@ -96,66 +117,31 @@ class Answer(NamedTuple):
     messages: tuple[Message, ...]
 
 
-class Disconnect(NamedTuple):
-    """What the endpoint is told when it has closed the connection itself."""
-
-    code: int
-    reason: str
-
-
-# A tuple: a union would be built anew for each message.
-ENDS = (Disconnect, wire.DeliverClose)
-
-
 class EndpointProtocol:
-    """One endpoint, from its begin to the end of its connection or of its stay in this worker.
+    """One endpoint, until its connection has ended or is another worker's.
 
     Args:
-        extension: of the scope, whose "data" the endpoint may change.
-        attachment: "data" as the keeper has it.
-        limit: bytes that "data" may have when encoded.
-        resume: why the endpoint begins, unless it is for the first time.
+        serial: of the connection.
+        data: what the endpoint keeps with its connection.
+        resume: the delivery that resumes the endpoint; None for the first worker that runs it.
     """
 
     __slots__ = (
-        "_actions", "_attachment", "_close", "_extension", "_has_closed", "_in_hand",
-        "_is_draining", "_is_ended", "_is_leaving", "_is_lost", "_is_opened", "_limit", "_original",
-        "_out", "_queue", "_resume", "_times_told", "_was_connected", "is_gone", "is_over",
-        "is_resumed", "serial", "stage",
+        "__weakref__", "_data", "_inbox", "_is_connected", "_is_draining", "_is_resumed", "_outbox",
+        "serial", "stage",
     )  # fmt: skip
 
     def __init__(
-        self,
-        serial: int,
-        extension: dict[str, Any],
-        attachment: bytes,
-        limit: int,
-        resume: wire.DeliverResume | None = None,
+        self, serial: int, data: EndpointData, resume: wire.DeliverResume | None = None
     ) -> None:
         self.serial = serial
-        self.stage = CONNECTING
-        self.is_resumed = resume is not None
-        self._is_opened = self.is_resumed
-        self.is_gone = False
-        """The client is gone; to send is an error from here on."""
-        self.is_over = False
-        """Nothing will be said any more, by nobody."""
-        self._resume = resume
-        self._extension = extension
-        self._attachment = attachment
-        self._original = extension["data"]
-        self._limit = limit
-        # Delivered and not handed to the endpoint; the one that it works on; and the close, which
-        # stays unacknowledged until it has ended.
-        self._queue: deque[wire.Deliver | wire.DeliverClose | Disconnect] = deque()
-        self._in_hand: wire.Deliver | None = None
-        self._close: wire.DeliverClose | None = None
-        # What has to leave, and what the endpoint has asked for since.
-        self._out: list[Leaving] = []
-        self._actions: list[wire.Action] = []
-        self._was_connected = self._has_closed = False
-        self._is_draining = self._is_leaving = self._is_ended = self._is_lost = False
-        self._times_told = 0
+        self.stage = CONNECTING if resume is None else RESUMING
+        self._is_resumed = resume is not None
+        self._data = data
+        self._outbox = EndpointOutbox(serial)
+        self._inbox = EndpointInbox(self._outbox, resume)
+        self._is_connected = False
+        self._is_draining = False
 
     def __repr__(self) -> str:
         return f"<EndpointProtocol {self.serial:#x} {self.stage.value}>"
@@ -163,107 +149,82 @@ class EndpointProtocol:
     # --- questions ------------------------------------------------------------------------------
 
     @property
-    def is_told(self) -> bool:
-        """True when the endpoint knows that its connection is at an end."""
-        return self._times_told > 0
+    def has_request(self) -> bool:
+        """True while there is no connection, but a request that is answered over HTTP."""
+        return self.stage in WITH_REQUEST
 
     @property
-    def is_ended(self) -> bool:
-        """True when the endpoint says nothing any more."""
-        return self._is_ended
-
-    @property
-    def is_leaving(self) -> bool:
-        """True when the connection is to be released as soon as the endpoint has ended."""
-        return self._is_leaving
+    def is_gone(self) -> bool:
+        """True when the client is gone: to send is an error."""
+        return self.stage in WITHOUT_CLIENT
 
     @property
     def may_leave(self) -> bool:
         """True when the worker drains, and the endpoint has finished what it had in hand."""
-        return self._is_draining and self._in_hand is None and self.has_connection
+        return self._is_draining and self.stage in RELEASABLE and not self._inbox.is_working
 
     @property
-    def has_connection(self) -> bool:
-        """True while there is something to release: a connection, as far as the endpoint knows."""
-        is_begun = self._is_opened and self.stage in (CONNECTING, OPEN)
-        at_end = self.is_told or self._is_ended or self._is_lost
-        return is_begun and not self._is_leaving and not at_end
+    def is_ended(self) -> bool:
+        """True when the endpoint has ended, or nobody cares for it any more."""
+        return self.stage in AT_END
+
+    @property
+    def is_over(self) -> bool:
+        """True when nothing more can happen."""
+        return self.stage is OVER or self.stage is RELEASED
 
     # --- facts about the connection -------------------------------------------------------------
 
-    def opened(self) -> None:
+    def adopted(self) -> None:
         """The keeper has the socket."""
-        self._is_opened = True
-        self.stage = OPEN
+        self._step(EndpointFact.ADOPTED)
 
     def deliver(self, delivery: wire.Deliver | wire.DeliverClose) -> None:
-        """Take a message of the client, or its end."""
-        if self._is_lost or self.is_over:
+        """Take a message of the client, or its close."""
+        if self.is_over:
             return
-        is_close = type(delivery) is wire.DeliverClose
-        self.is_gone = self.is_gone or is_close
-        if self._is_ended:
-            self._ack(delivery)
-            self.is_over = is_close
-        else:
-            self._queue.append(delivery)
+        self._inbox.put(delivery)
+        if type(delivery) is wire.DeliverClose:
+            self._step(EndpointFact.CLIENT_CLOSED, delivery.code, delivery.reason)
+        elif self.stage is ENDED:
+            self._inbox.acknowledge_all()
 
     def lose(self) -> None:
-        """There is no connection: the client left during its handshake, or the keeper is gone."""
-        if self._is_lost or self.is_over:
-            return
-        self._is_lost = self.is_gone = True
-        self._resume = self._in_hand = self._close = None
-        self._queue.append(wire.DeliverClose(self.serial, 0, 1, VANISHED, "", b"", b"", 0))
-        self.is_over = self._is_ended
+        """There is no connection: the client left before its answer, or the keeper is gone."""
+        self._outbox.cut()
+        self._step(EndpointFact.LOST, VANISHED)
 
     # --- facts about the worker, and about time -------------------------------------------------
 
     def drain(self) -> None:
-        """Hand out no more messages: others will have them."""
+        """Hand out no more messages that another worker can have."""
         self._is_draining = True
 
     def leave(self) -> None:
         """The endpoint is about to be cancelled: what it says from now on goes nowhere."""
-        if self.has_connection:
-            if self._in_hand is None and self.stage is OPEN:
-                try:
-                    self._commit_data()
-                except AttachmentError:
-                    pass  # As if the worker had been lost: what was committed before, stays.
-            self._is_leaving = True
+        if self.stage in LEAVABLE and not self._inbox.is_working:
+            try:
+                self._commit_data()
+            except AttachmentError:
+                pass  # As if the worker had been lost: what was committed before, stays.
+        self._step(EndpointFact.LEAVES)
 
     def settle(self) -> None:
-        """One that was begun again has not failed for a while, though it asks for no message."""
-        if self._resume is not None and self.stage is not CONNECTING and not self._is_leaving:
-            self._ack(self._resume)
-            self._resume = None
+        """A resumed endpoint has not failed for a while, though it asks for no message."""
+        if self.stage is OPEN and self._inbox.is_resuming:
+            self._inbox.acknowledge()
 
     def end(self, code: int) -> None:
         """The endpoint has ended, or nobody cares for it any more.
 
         Args:
-            code: to close with, if it has not done so.
+            code: to close with, if the connection is still open.
         """
-        if self._is_ended:
-            return
-        self._is_ended = True
-        if self._is_lost or not self._is_opened:
-            self.is_over = True
-        elif self._is_leaving:
-            self._out_actions()
-            self._out.append(wire.Release(self.serial))
-            self.is_over = True
-        else:
-            self._end_connection(code)
+        self._step(EndpointFact.ENDS, code)
 
     def take(self) -> list[Leaving]:
         """Return what has to leave now."""
-        if not self._is_opened and not self._is_ended:
-            return []
-        self._out_actions()
-        out, self._out = self._out, []
-        return [] if self._is_lost else out
+        return [] if self.stage in WITHOUT_CONNECTION else self._outbox.take()
 
     # --- the endpoint ---------------------------------------------------------------------------
 
@@ -273,32 +234,21 @@ class EndpointProtocol:
         Raises:
             AttachmentError: "data" cannot be kept.
         """
-        if not self._was_connected:
-            self._was_connected = True
+        if not self._is_connected:
+            self._is_connected = True
             return {"type": "websocket.connect"}
-        if self._is_leaving:
+        if self.stage not in RECEIVING:
             return None
-        if self.stage in (OPEN, CLOSED):
-            self._acknowledge()
-        elif not self._is_lost:
-            return None  # In its handshake a client says nothing, but that it leaves.
-        if self.is_told:
-            return self._tell_again()
-        if not self._queue:
-            return None
-        first = self._queue[0]
-        if isinstance(first, ENDS):
-            del self._queue[0]
-            self._times_told = 1
-            if isinstance(first, wire.DeliverClose):
-                self._close = first
-            return {"type": "websocket.disconnect", "code": first.code, "reason": first.reason}
-        if self._is_draining:
-            return None
-        del self._queue[0]
-        self._in_hand = first
-        kind = "text" if type(first) is wire.DeliverText else "bytes"
-        return {"type": "websocket.receive", kind: first.data}
+        if self.stage in COMMITTING:
+            self._commit_data()
+        self._inbox.acknowledge()
+        message = self._inbox.receive(
+            takes_messages=not self._is_draining or self.stage not in RELEASABLE,
+            repeats=self.stage is DISCONNECTED,
+        )
+        if self.stage is GONE and self._inbox.is_told:
+            self._step(EndpointFact.IS_TOLD)
+        return message
 
     def send(self, message: Message) -> Sent:
         """Take what the endpoint sends; return what is left to do for the caller.
@@ -309,76 +259,39 @@ class EndpointProtocol:
             TypeError, ValueError, AttachmentError: what is sent makes no sense.
         """
         kind = message["type"]
-        is_second_accept = self.is_resumed and kind == "websocket.accept"
-        if self.is_gone and not (is_second_accept and self.stage is CONNECTING):
-            raise ClientDisconnected("the client is gone")
-        if self._is_leaving:
+        if self.stage is OPEN and kind == "websocket.send":
+            return self._send(message)  # What the table says too, but nearly all are of this kind.
+        if self.stage in UNHEARD:
             return None
-        say = _SAY.get((self.stage, kind))
-        if say is None:
-            raise RuntimeError(f"expected ASGI message {EXPECTED[self.stage]}, but got {kind!r}")
-        return say(self, message)
+        fact = FACTS.get(kind)
+        if fact is None or (self.stage, fact) not in TABLE:
+            if self.is_gone:
+                raise ClientDisconnected("the client is gone")
+            expected = EXPECTED.get(self.stage, NOTHING)
+            raise RuntimeError(f"expected ASGI message {expected}, but got {kind!r}")
+        return _SEND[fact](self, message)
 
     def ask(self, action: wire.Action) -> bool:
         """Take what the endpoint asks for beside ASGI, in its order with what it sends.
 
-        Returns False if it says nothing to its connection any more: nothing was taken then.
+        Returns False if the endpoint says nothing to its connection any more: nothing was taken.
         """
-        if self._is_leaving or self._is_ended or self._is_lost:
-            return False
-        self._actions.append(action)
-        return True
+        is_heard = self.stage is not LEAVING and not self.is_ended
+        return is_heard and self._outbox.add(action)
 
     def _accept(self, message: Message) -> Sent:
         subprotocol = message.get("subprotocol") or None
-        if self.is_resumed:
-            self.stage = OPEN
+        if self._is_resumed:
+            self._step(EndpointFact.ACCEPTS)
             return Reopened(subprotocol)
         headers = [(name.lower(), value) for name, value in message.get("headers") or ()]
         # What the keeper could not answer with is the endpoint's mistake, and best raised there.
         encode_response(ANY_KEY, subprotocol=subprotocol, headers=headers)
         self._commit_data()
-        actions, self._actions = self._actions, []
-        return Accept(subprotocol, headers, actions)
+        self._step(EndpointFact.ACCEPTS)
+        return Accept(subprotocol, headers, self._outbox.take_actions())
 
-    def _refuse(self, message: Message) -> Sent:
-        if self.is_resumed:
-            return self._say_close(message)
-        self.stage = CLOSED
-        self._queue.append(Disconnect(VANISHED, ""))
-        headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"0"),
-            (b"connection", b"close"),
-        ]
-        return Answer(
-            (
-                {"type": "http.response.start", "status": 403, "headers": headers},
-                {"type": "http.response.body", "body": b""},
-            )
-        )
-
-    def _start_answer(self, message: Message) -> Sent:
-        status = message["status"]
-        if not 100 <= status < 600:
-            raise RuntimeError(f"invalid HTTP status code {status!r} in response")
-        self.stage = ANSWERING
-        if self.is_resumed:
-            # The client has a connection, and cannot be told more than this.
-            self._close_with(POLICY_VIOLATION, f"HTTP {status}")
-            return None
-        return Answer(({**message, "type": "http.response.start"},))
-
-    def _continue_answer(self, message: Message) -> Sent:
-        if not message.get("more_body", False):
-            self.stage = CLOSED
-            if not self.is_resumed:
-                self._queue.append(Disconnect(VANISHED, ""))
-        if self.is_resumed:
-            return None
-        return Answer(({**message, "type": "http.response.body"},))
-
-    def _say(self, message: Message) -> Sent:
+    def _send(self, message: Message) -> Sent:
         data = message.get("bytes")
         if data is None:
             data = message.get("text")
@@ -386,89 +299,71 @@ class EndpointProtocol:
             return None  # As uvicorn: nothing is sent.
         data = check_message(data)
         if type(data) is str:
-            self._actions.append(wire.SendText(self.serial, data))
+            self._outbox.add(wire.SendText(self.serial, data))
         else:
             assert isinstance(data, bytes)
-            self._actions.append(wire.SendBinary(self.serial, data))
+            self._outbox.add(wire.SendBinary(self.serial, data))
         return None
 
-    def _say_close(self, message: Message) -> Sent:
+    def _send_close(self, message: Message) -> Sent:
+        if self.stage is CONNECTING:
+            self._step(EndpointFact.CLOSES, VANISHED)
+            return Answer(_refusal())
         code, reason = message.get("code", NORMAL), message.get("reason") or ""
-        self._close_with(code, check_close(code, reason))
-        self.stage = CLOSED
+        reason = check_close(code, reason)
+        self._step(EndpointFact.CLOSES, int(code), reason)
         return None
 
-    # --- the wire -------------------------------------------------------------------------------
+    def _begin_response(self, message: Message) -> Sent:
+        status = message["status"]
+        if not 100 <= status < 600:
+            raise RuntimeError(f"invalid HTTP status code {status!r} in response")
+        # A client that has a connection cannot be told more than this.
+        self._step(EndpointFact.RESPONDS, POLICY_VIOLATION, f"HTTP {status}")
+        return None if self._is_resumed else Answer(({**message, "type": "http.response.start"},))
 
-    def _close_with(self, code: int, reason: str) -> None:
-        self._actions.append(wire.Close(self.serial, int(code), reason))
-        self._has_closed = True
-        self._queue.append(Disconnect(int(code), reason))
+    def _continue_response(self, message: Message) -> Sent:
+        if not message.get("more_body", False):
+            self._step(EndpointFact.COMPLETES, VANISHED)
+        return None if self._is_resumed else Answer(({**message, "type": "http.response.body"},))
 
-    def _tell_again(self) -> Message | None:
-        if self._times_told == 1 and self.is_gone:
-            self._times_told = 2
-            return {"type": "websocket.disconnect", "code": NO_CODE, "reason": ""}
-        return None
+    # --- consequences ---------------------------------------------------------------------------
 
-    def _acknowledge(self) -> None:
-        """Commit: what was received is done with, and so is the begin."""
-        self._commit_data()
-        if self._resume is not None:
-            self._ack(self._resume)
-            self._resume = None
-        if self._in_hand is not None:
-            self._ack(self._in_hand)
-            self._in_hand = None
+    def _step(self, fact: EndpointFact, code: int = NO_CODE, reason: str = "") -> None:
+        self.stage, tell = step(self.stage, fact)
+        for each in tell:
+            if each is Tell.DISCONNECT:
+                self._inbox.put_disconnect(code, reason)
+            elif each is Tell.CLOSE:
+                self._outbox.add(wire.Close(self.serial, code, reason))
+            elif each is Tell.ACKNOWLEDGE:
+                self._inbox.acknowledge_all()
+            else:
+                self._outbox.release()
 
     def _commit_data(self) -> None:
-        data = self._extension["data"]
-        if not data and not self._attachment and type(data) is dict:
-            return
-        if type(data) is not dict:
-            kind = type(data).__qualname__
-            raise AttachmentError("data", f"is a {kind}; of an endpoint it is a dict")
-        attachment = Attachment(self._attachment, self._original)
-        attachment.value = data
-        encoded = attachment.changed(encode_plain, self._limit)
+        encoded = self._data.changed()
         if encoded is not None:
-            self._attachment = encoded
-            if not self._is_lost:
-                self._actions.append(wire.Attach(self.serial, encoded))
-
-    def _ack(self, delivery: wire.Delivery) -> None:
-        """Acknowledge one delivery, with what was asked for; all of one turn together."""
-        actions, self._actions = self._actions, []
-        number, attempt, count = delivery.number, delivery.attempt, 1
-        last = self._out[-1] if self._out else None
-        if type(last) is wire.Ack and last.attempt == 1 and attempt == 1:
-            del self._out[-1]
-            actions, count = last.actions + actions, last.count + 1
-        self._out.append(wire.Ack(self.serial, number, attempt, actions, count))
-
-    def _out_actions(self) -> None:
-        if self._actions:
-            self._out.append(wire.Act(self._actions))
-            self._actions = []
-
-    def _end_connection(self, code: int) -> None:
-        """Close, unless that is done, and acknowledge whatever was delivered."""
-        if not self._has_closed and not self.is_gone:
-            self._actions.append(wire.Close(self.serial, code, ""))
-        self.stage = CLOSED
-        for delivery in (self._resume, self._in_hand, *self._queue, self._close):
-            if delivery is not None and not isinstance(delivery, Disconnect):
-                self._ack(delivery)
-        self._resume = self._in_hand = self._close = None
-        self._queue.clear()
-        self.is_over = self.is_gone
+            self._outbox.add(wire.Attach(self.serial, encoded))
 
 
-_SAY: dict[tuple[Stage, str], Callable[[EndpointProtocol, Message], Sent]] = {
-    (CONNECTING, "websocket.accept"): EndpointProtocol._accept,
-    (CONNECTING, "websocket.close"): EndpointProtocol._refuse,
-    (CONNECTING, "websocket.http.response.start"): EndpointProtocol._start_answer,
-    (ANSWERING, "websocket.http.response.body"): EndpointProtocol._continue_answer,
-    (OPEN, "websocket.send"): EndpointProtocol._say,
-    (OPEN, "websocket.close"): EndpointProtocol._say_close,
+_SEND: dict[EndpointFact, Callable[[EndpointProtocol, Message], Sent]] = {
+    EndpointFact.ACCEPTS: EndpointProtocol._accept,
+    EndpointFact.SENDS: EndpointProtocol._send,
+    EndpointFact.CLOSES: EndpointProtocol._send_close,
+    EndpointFact.RESPONDS: EndpointProtocol._begin_response,
+    EndpointFact.CONTINUES: EndpointProtocol._continue_response,
 }
+
+
+def _refusal() -> tuple[Message, ...]:
+    """Return the response to a request whose endpoint closes instead of accepting."""
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"0"),
+        (b"connection", b"close"),
+    ]
+    return (
+        {"type": "http.response.start", "status": 403, "headers": headers},
+        {"type": "http.response.body", "body": b""},
+    )

@@ -1,8 +1,8 @@
-"""What begins a WebSocket endpoint, here or in another worker: the scope of its handshake.
+"""The record of a WebSocket endpoint: the scope of the request that the endpoint was begun for.
 
-Pure. The server's part of an ASGI scope is plain data, and travels to the keeper and from there to
-the worker that begins the endpoint again. What the application and its middleware put into the
-scope is not in there: they put it in again.
+Pure. The server's part of an ASGI scope is plain data. The keeper keeps this data, and the worker
+that resumes the endpoint makes a scope of it again. The record has nothing of what the application
+and its middleware put into the scope: they put it in again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 
 class Endpoint(NamedTuple):
-    """One handshake, as ASGI tells of it."""
+    """One request for a WebSocket, as ASGI describes it."""
 
     path: str
     raw_path: bytes | None
@@ -41,7 +41,7 @@ class Endpoint(NamedTuple):
 
     @classmethod
     def of_request(cls, scope: MutableMapping[str, Any]) -> Endpoint:
-        """Take it from a handshake as a request, or as another ASGI server's WebSocket."""
+        """Make it of an HTTP request's scope, or of another ASGI server's WebSocket scope."""
         headers = list(scope["headers"])
         scheme: str = scope.get("scheme", "http")
         return cls(
@@ -64,17 +64,17 @@ class Endpoint(NamedTuple):
 
     @property
     def place(self) -> dict[str, Any]:
-        """As much of the scope as tells whose it is."""
+        """The part of the scope that decides which mount has the endpoint."""
         return {"path": self.path, "root_path": self.root_path}
 
     def encode(self) -> bytes:
         return encode_plain(list(self))
 
     def scope(self, extension: dict[str, Any]) -> dict[str, Any]:
-        """Return a new ASGI scope, to which a mount adds its part.
+        """Return a new ASGI scope; `http/mounts.py:Mounted` makes it a child scope.
 
         Args:
-            extension: what holdfast tells the endpoint beside what ASGI says.
+            extension: what holdfast adds to ASGI.
         """
         scope = {
             "type": "websocket",
@@ -86,7 +86,7 @@ class Endpoint(NamedTuple):
             "root_path": self.root_path,
             "path": self.path,
             "query_string": self.query_string,
-            # Lists of lists is what they have become on their way.
+            # Encoding has made lists of them.
             "headers": [(name, value) for name, value in self.headers],
             "subprotocols": list(self.subprotocols),
             "extensions": {"websocket.http.response": {}, EXTENSION: extension},

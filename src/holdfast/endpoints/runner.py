@@ -1,9 +1,9 @@
-"""The WebSocket endpoints of mounted applications that run in this worker.
+"""Runs the WebSocket endpoints of mounted applications that are in this worker.
 
-Shell. Private. An endpoint is a task. What it and its connection say to each other goes through a
-`endpoints/protocol.py:EndpointProtocol`; all that endpoints have said in one turn of the loop leaves in one
-write. An endpoint begins with a handshake (`EndpointRunner.attend`), or because its worker has gone and
-the keeper asks for it (`EndpointRunner.takes`).
+Shell. Private. Each endpoint has a task (`endpoints/task.py`). A request for a WebSocket begins
+an endpoint (`EndpointRunner.begin`). If the endpoint's worker exits, the keeper has another worker
+resume it (`EndpointRunner.takes`). The runner finds the task for what the keeper says, and ends the
+tasks when the worker leaves.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from holdfast.core.ports import Metadata, current_outbox
+from holdfast.endpoints.handshake import HandshakeAnswer
 from holdfast.endpoints.record import Endpoint
-from holdfast.endpoints.task import EndpointTask
+from holdfast.endpoints.stages import RELEASED
+from holdfast.endpoints.task import EndpointTask, Shared
+from holdfast.endpoints.writer import TurnWriter
 from holdfast.framing.close_codes import GOING_AWAY, INTERNAL_ERROR
 from holdfast.http.mounts import Mounts, path_below
 from holdfast.wire import messages as wire
-from holdfast.worker.stream_link import Nowhere
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -37,12 +39,6 @@ log = logging.getLogger("holdfast.worker")
 DELIVERIES = (wire.DeliverText, wire.DeliverBinary, wire.DeliverClose)
 
 
-# What may leave in one turn before whoever sends has to wait until it has left; as much as
-# asyncio's transports take before they ask uvicorn to wait. A message has a price of its own, or
-# empty ones would be free.
-HIGH_WATER = 64 * 1024  # bytes
-PER_MESSAGE = 64  # bytes
-
 # For how much of the drain timeout endpoints may go on with what they have in hand, and when
 # nobody waits for them any more. The rest is for the application to shut down.
 PATIENCE = 0.5
@@ -54,7 +50,7 @@ BOUNCE = 0.05  # seconds
 
 
 class EndpointRunner:
-    """Runs endpoints; `http/mounts.py:Endpoints`.
+    """The endpoints of one worker; `http/mounts.py:Endpoints`.
 
     Args:
         event_timeout: seconds that an endpoint may go on when it knows that its connection has
@@ -69,33 +65,30 @@ class EndpointRunner:
         *,
         event_timeout: float = 0.0,
     ) -> None:
-        self.attended: dict[int, EndpointTask | None] = {}
-        """By serial, the connections that are or were attended here. None: it was released."""
-        self.host = host
-        self.link = link
-        self.loop = loop
-        self.event_timeout = event_timeout
+        self.tasks: dict[int, EndpointTask | None] = {}
+        """By the serial of its connection, each endpoint; None for a connection that was released.
+        """
         self.handled = 0
         """Messages that came for endpoints."""
+        self._host = host
+        self._loop = loop
+        self._writer = TurnWriter(link, loop)
+        self._shared = Shared(host, loop, self._writer, event_timeout)
         self._mounts = Mounts(())
         self._context: Context | None = None
-        self._tasks: dict[asyncio.Task[None], EndpointTask] = {}
-        # Those that have said something in this turn, and how much that is.
-        self._spoken: dict[EndpointTask, None] = {}
-        self._size = 0
+        # The loop itself keeps only weak references to tasks.
+        self._running: dict[asyncio.Task[None], EndpointTask] = {}
         self._is_draining = self._is_stopping = False
         self._changed = asyncio.Event()
-        # Whether the log has it that an endpoint's second `accept` was not like the first.
-        self._is_strangeness_known = False
 
     def open(self, mounts: Mounts) -> None:
-        """Endpoints of these mounts may begin; to be called once, in the application's context."""
+        """Run endpoints of these mounts; to be called once, in the application's context."""
         self._mounts = mounts
         self._context = copy_context()
 
     # --- endpoints begin ------------------------------------------------------------------------
 
-    async def attend(
+    async def begin(
         self,
         mounted: Mounted,
         request: Request,
@@ -104,171 +97,130 @@ class EndpointRunner:
         send: Send,
         handle: UpgradeHandle,
     ) -> None:
-        """Begin an endpoint for a handshake; return when that is answered."""
-        url = request.url.href
+        """Begin an endpoint for a request; return when the request is answered."""
+        answer = HandshakeAnswer(send, handle, self._loop)
         endpoint_task = EndpointTask(
-            self,
+            self._shared,
             Endpoint.of_request(scope),
-            Metadata(url, None, frozenset()),
-            serial=self.host.new_serial(),
+            Metadata(request.url.href, None, frozenset()),
+            serial=self._host.new_serial(),
             closes=self._is_stopping or mounted.mount.closes(path_below(scope)),
+            answer=answer,
         )
-        handshake = endpoint_task.shake_hands(send, handle)
+        # Before the socket is given away: the first message may come at once.
+        self.tasks[endpoint_task.protocol.serial] = endpoint_task
+        if self._is_draining:
+            endpoint_task.drain()
         # In this request's context: what its server keeps there may be wanted.
-        self._begin(endpoint_task, mounted, copy_context())
-        await handshake.answered(receive)
+        self._start(endpoint_task, mounted, copy_context())
+        await endpoint_task.answered(answer, receive)
 
     def _resume(self, delivery: wire.DeliverResume) -> None:
-        """Begin an endpoint again."""
         endpoint = Endpoint.decode(delivery.endpoint)
         place = endpoint.place
         mounted = self._mounts.find(place)
-        endpoint_task = EndpointTask(
-            self,
+        closes = mounted is not None and mounted.mount.closes(path_below(place))
+        endpoint_task = self.tasks[delivery.connection] = EndpointTask(
+            self._shared,
             endpoint,
-            self.host.about(delivery.about),
+            self._host.about(delivery.about),
             serial=delivery.connection,
-            attachment=delivery.attachment,
-            closes=self._is_stopping
-            or (mounted is not None and mounted.mount.closes(path_below(place))),
+            closes=self._is_stopping or closes,
             resume=delivery,
         )
-        self.attended[delivery.connection] = endpoint_task
         if self._is_draining:
             endpoint_task.protocol.leave()
-            self.loop.call_later(BOUNCE, endpoint_task.end, GOING_AWAY)
+            self._loop.call_later(BOUNCE, self._end, endpoint_task, GOING_AWAY)
         elif mounted is None:
             log.error("%r: nothing is mounted there any more, the connection closes", endpoint.path)
-            endpoint_task.end(GOING_AWAY)
+            self._end(endpoint_task, GOING_AWAY)
         else:
             assert self._context is not None  # The application is loaded.
-            self._begin(endpoint_task, mounted, self._context.copy())
+            self._start(endpoint_task, mounted, self._context.copy())
 
-    def _begin(self, endpoint_task: EndpointTask, mounted: Mounted, context: Context) -> None:
-        mounted.dress(endpoint_task.scope)
+    def _start(self, endpoint_task: EndpointTask, mounted: Mounted, context: Context) -> None:
+        mounted.make_child_scope(endpoint_task.scope)
         # What the endpoint posts on channels leaves with what it sends.
         context.run(current_outbox.set, endpoint_task.outbox)
-        task = self.loop.create_task(endpoint_task.run(mounted.app), context=context)
+        task = self._loop.create_task(endpoint_task.run(mounted.app), context=context)
         endpoint_task.task = task
-        # The loop itself keeps only weak references to tasks.
-        self._tasks[task] = endpoint_task
+        self._running[task] = endpoint_task
         task.add_done_callback(self._note_end)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
-        endpoint_task = self._tasks.pop(task)
+        endpoint_task = self._running.pop(task)
         endpoint_task.task = None
-        if not endpoint_task.protocol.is_ended:
+        if endpoint_task.protocol.is_ended:
+            self._forget(endpoint_task)
+        else:
             # Cancelled before its first step, or once too often.
-            endpoint_task.end(INTERNAL_ERROR)
-        if endpoint_task.handshake is not None:
-            endpoint_task.handshake.give_up()
+            self._end(endpoint_task, INTERNAL_ERROR)
         self._changed.set()
+
+    def _end(self, endpoint_task: EndpointTask, code: int) -> None:
+        endpoint_task.end(code)
+        self._forget(endpoint_task)
+
+    def _forget(self, endpoint_task: EndpointTask) -> None:
+        """Keep no endpoint whose connection has ended or is another worker's."""
+        protocol = endpoint_task.protocol
+        if protocol.is_over and self.tasks.get(protocol.serial) is endpoint_task:
+            if protocol.stage is RELEASED:
+                # What the keeper had sent by then is for another worker.
+                self.tasks[protocol.serial] = None
+            else:
+                del self.tasks[protocol.serial]
+            self._changed.set()
 
     # --- what the keeper says -------------------------------------------------------------------
 
     def takes(self, message: wire.ToWorker) -> bool:
         """Take a message if it is for an endpoint, and tell whether it was."""
         if isinstance(message, DELIVERIES):
-            if message.connection not in self.attended:
+            if message.connection not in self.tasks:
                 return False
-            endpoint_task = self.attended[message.connection]
+            endpoint_task = self.tasks[message.connection]
             if endpoint_task is not None:
                 self.handled += 1
                 endpoint_task.deliver(message)
+                if type(message) is wire.DeliverClose:
+                    self._forget(endpoint_task)
         elif isinstance(message, wire.DeliverResume):
             self._resume(message)
         elif isinstance(message, wire.Pressure):
-            self._press(message)
+            endpoint_task = self.tasks.get(message.connection)
+            if endpoint_task is not None:
+                endpoint_task.press(is_high=message.is_high)
         else:
             return False
         return True
 
-    def _press(self, pressure: wire.Pressure) -> None:
-        """A client does not read, or does again."""
-        endpoint_task = self.attended.get(pressure.connection)
-        if endpoint_task is not None:
-            endpoint_task.press(is_high=pressure.is_high)
-
     def refuse(self, serial: int) -> None:
         """The keeper did not take the connection."""
-        endpoint_task = self.attended.get(serial)
+        endpoint_task = self.tasks.get(serial)
         if endpoint_task is not None:
-            endpoint_task.lose()
+            self._lose(endpoint_task)
 
     def cut(self) -> None:
-        """Nothing that is said from here on is heard: as if this worker did not exist any more."""
-        self.link = Nowhere()
+        """Let the keeper hear nothing more, as if this worker did not exist."""
+        self._writer.cut()
 
     def lose_keeper(self) -> None:
-        """All connections are gone."""
+        """All connections are gone. A request has its own way to its client, and goes on."""
         for endpoint_task in self._attendants():
-            endpoint_task.lose()
+            if not endpoint_task.protocol.has_request:
+                self._lose(endpoint_task)
 
-    # --- what endpoints say ---------------------------------------------------------------------
-
-    def note(self, endpoint_task: EndpointTask, size: int = 0) -> None:
-        """Have what was said leave at the end of this turn.
-
-        Args:
-            size: how much that is, in bytes.
-        """
-        if not self._spoken:
-            self.loop.call_soon(self.flush)
-        self._spoken[endpoint_task] = None
-        self._size += size + PER_MESSAGE
-
-    @property
-    def is_full(self) -> bool:
-        """True when so much was said in this turn that `make_room` is due."""
-        return self._size > HIGH_WATER
-
-    async def make_room(self) -> None:
-        """Return when what was said has left, and the keeper was listened to."""
-        self.flush()
-        await self.link.drain()
-        # The keeper may have said that a client does not read.
-        await asyncio.sleep(0)
-
-    def flush(self) -> None:
-        """Send what was said in this turn."""
-        spoken, self._spoken, self._size = self._spoken, {}, 0
-        link = self.link
-        for endpoint_task in spoken:
-            protocol = endpoint_task.protocol
-            for message in protocol.take():
-                link.collect(message)
-            if protocol.is_over:
-                self._forget(endpoint_task)
-        link.flush()
-
-    def note_strange(self, path: str, first: str | None, second: str | None) -> None:
-        """An endpoint that was begun again accepted with another subprotocol: say so, once."""
-        if not self._is_strangeness_known:
-            self._is_strangeness_known = True
-            log.warning(
-                "the endpoint of %r, begun again, accepted the subprotocol %r; its client has "
-                "agreed on %r, and that stays",
-                path,
-                second,
-                first,
-            )
-
-    def _forget(self, endpoint_task: EndpointTask) -> None:
-        serial = endpoint_task.protocol.serial
-        if self.attended.get(serial) is endpoint_task:
-            if endpoint_task.protocol.is_leaving:
-                # What the keeper had sent by then is for another worker.
-                self.attended[serial] = None
-            else:
-                del self.attended[serial]
-        self._changed.set()
+    def _lose(self, endpoint_task: EndpointTask) -> None:
+        endpoint_task.lose()
+        self._forget(endpoint_task)
 
     # --- the worker's end -----------------------------------------------------------------------
 
     @property
     def is_idle(self) -> bool:
         """True while no endpoint is here."""
-        return not self._tasks and not any(self.attended.values())
+        return not self._running and not any(self.tasks.values())
 
     def stop(self, timeout: float) -> None:
         """The whole server stops: connections close, and their endpoints are told.
@@ -279,17 +231,12 @@ class EndpointRunner:
         self._is_stopping = True
         for endpoint_task in self._attendants():
             endpoint_task.closes = True
-        self.loop.call_later(timeout * PATIENCE, self._cancel_all)
+        self._loop.call_later(timeout * PATIENCE, self._cancel_all)
 
     def drain(self) -> None:
-        """Let go of all connections, as soon as their endpoints have nothing in hand."""
+        """Release all connections, each as soon as its endpoint has nothing in hand."""
         self._is_draining = True
         for endpoint_task in self._attendants():
-            endpoint_task.drain()
-
-    def note_opened(self, endpoint_task: EndpointTask) -> None:
-        """A connection was given to the keeper."""
-        if self._is_draining:
             endpoint_task.drain()
 
     async def finish(self, timeout: float) -> None:
@@ -299,22 +246,26 @@ class EndpointRunner:
             timeout: seconds in which the worker has to leave. Endpoints that are not done after
                 half of it are cancelled; those that do not heed that are left behind.
         """
-        begin = self.loop.time()
+        begin = self._loop.time()
         if not await self._until_idle(begin + timeout * PATIENCE):
             self._cancel_all()
             if not await self._until_idle(begin + timeout * END_OF_PATIENCE):
-                for endpoint_task in self._attendants():
-                    endpoint_task.give_up()
-                self.flush()
+                self._give_up()
 
     def _cancel_all(self) -> None:
-        for endpoint_task in {*self._attendants(), *self._tasks.values()}:
+        for endpoint_task in self._attendants():
             endpoint_task.cancel("the worker is to leave (--drain-timeout)")
 
+    def _give_up(self) -> None:
+        """Go on without endpoints that do not heed that they were cancelled."""
+        for endpoint_task in self._attendants():
+            path = endpoint_task.endpoint.path
+            log.error("the endpoint of %r has not ended and is left behind", path)
+            self._end(endpoint_task, INTERNAL_ERROR)
+        self._writer.flush()
+
     def _attendants(self) -> list[EndpointTask]:
-        return [
-            endpoint_task for endpoint_task in self.attended.values() if endpoint_task is not None
-        ]
+        return [endpoint_task for endpoint_task in self.tasks.values() if endpoint_task is not None]
 
     async def _until_idle(self, until: float) -> bool:
         try:

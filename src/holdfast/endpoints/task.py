@@ -1,27 +1,29 @@
-"""One endpoint of a mounted application while it is in this worker.
+"""One endpoint of a mounted application while it runs in this worker.
 
-Shell. Private. Gives the endpoint its `receive` and `send`, and is told by `endpoints/runner.py`
-what becomes of its connection. What may be said when is the business of `endpoints/protocol.py`.
+Shell. Private. The task gives the endpoint its `receive` and `send`. `endpoints/runner.py` tells
+the task what becomes of the connection. `endpoints/protocol.py` decides what may be said when.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from holdfast.core.connection import Connection
 from holdfast.core.ports import Metadata
 from holdfast.core.request_events import Upgrade
+from holdfast.endpoints.boxes import EndpointData
 from holdfast.endpoints.protocol import (
     Accept,
     Answer,
     ClientDisconnected,
     EndpointProtocol,
     Reopened,
-    Stage,
 )
+from holdfast.endpoints.stages import ACCEPTING, ANSWERING, CONNECTING, OPEN
 from holdfast.framing.close_codes import INTERNAL_ERROR, NORMAL, SERVICE_RESTART
 from holdfast.http.asgi import HandoverUnavailable
 from holdfast.web.headers import Headers
@@ -30,61 +32,90 @@ from holdfast.wire import messages as wire
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
+    from holdfast.endpoints.handshake import HandshakeAnswer
     from holdfast.endpoints.record import Endpoint
-    from holdfast.endpoints.runner import EndpointRunner
-    from holdfast.http.asgi import UpgradeHandle
-    from holdfast.http.exchange import Receive, Scope, Send
+    from holdfast.endpoints.writer import TurnWriter
+    from holdfast.http.exchange import Receive, Scope
+    from holdfast.worker.host import WorkerHost
 
 log = logging.getLogger("holdfast.worker")
 
 PUBLICATIONS = (wire.PublishText, wire.PublishBinary, wire.PublishJson)
 
 
-# One that was begun again and has not asked for a message by then only sends: it has come as far as
-# it will.
+# A resumed endpoint that has not asked for a message by then only sends: it has come as far as it
+# will.
 SETTLED = 5.0  # seconds
 
 
+@dataclass(slots=True)
+class Shared:
+    """What all endpoint tasks of a worker have in common."""
+
+    host: WorkerHost
+    loop: asyncio.AbstractEventLoop
+    writer: TurnWriter
+    event_timeout: float
+    """Seconds that an endpoint may go on when it knows that its connection has ended; 0: for ever.
+    """
+    has_warned: bool = False
+
+    def warn_of_subprotocol(self, path: str, first: str | None, second: str | None) -> None:
+        """Log, once, that a resumed endpoint accepted with another subprotocol than at first."""
+        if not self.has_warned:
+            self.has_warned = True
+            log.warning(
+                "the endpoint of %r, begun again, accepted the subprotocol %r; its client has "
+                "agreed on %r, and that stays",
+                path,
+                second,
+                first,
+            )
+
+
 class EndpointTask:
-    """One of them.
+    """Runs one endpoint.
 
     Args:
-        about: the connection, as far as it is known.
-        closes: it closes when the worker goes.
-        resume: why the endpoint begins, unless it is for the first time.
+        endpoint: the record of the request that the endpoint was begun for.
+        about: what is known of the connection.
+        closes: whether the connection closes when the worker exits.
+        resume: the delivery that resumes the endpoint; None for the first worker that runs it.
+        answer: to the request; None for an endpoint that is resumed.
     """
 
     def __init__(
         self,
-        runner: EndpointRunner,
+        shared: Shared,
         endpoint: Endpoint,
         about: Metadata,
         *,
         serial: int,
-        attachment: bytes = b"",
         closes: bool,
         resume: wire.DeliverResume | None = None,
+        answer: HandshakeAnswer | None = None,
     ) -> None:
-        host = runner.host
+        host = shared.host
         self.endpoint = endpoint
         self.closes = closes
         self.outbox = host.new_outbox()
         """Where what the endpoint asks for beside ASGI goes: it leaves with what it sends."""
-        self.outbox.seal(_Asked(self, host.leaving))
+        attachment, resumed = (b"", 0) if resume is None else (resume.attachment, resume.resumed)
         data = host.decode(attachment) if attachment else {}
         self.connection = Connection(self.outbox, serial, about, attachment, closed=False)
         self.connection.data = data
-        resumed = 0 if resume is None else resume.resumed
         extension = {"connection": self.connection, "resumed": resumed, "data": data}
         self.protocol = EndpointProtocol(
-            serial, extension, attachment, host.attachment_limit, resume
+            serial, EndpointData(extension, attachment, host.attachment_limit), resume
         )
+        self.outbox.seal(_Asked(self.protocol, shared.writer, host.leaving))
         self.scope: Scope = endpoint.scope(extension)
         self.task: asyncio.Task[None] | None = None
-        self._runner = runner
-        self._loop = runner.loop
-        self.handshake: Handshake | None = None
-        """Until it is answered."""
+        self._shared = shared
+        self._writer = shared.writer
+        # Until it is finished: the request and all that belongs to it need not be kept as long as
+        # the connection.
+        self._answer = answer
         self._receivers: list[asyncio.Future[None]] = []
         # Set while the client reads what is sent to it; made when it does not, for the first time.
         self._room: asyncio.Event | None = None
@@ -96,10 +127,7 @@ class EndpointTask:
     def __repr__(self) -> str:
         return f"<EndpointTask {self.endpoint.path!r} {self.protocol!r}>"
 
-    def shake_hands(self, send: Send, handle: UpgradeHandle) -> Handshake:
-        """Begin with a handshake."""
-        self.handshake = Handshake(self._runner, self, send, handle)
-        return self.handshake
+    # --- the endpoint's life --------------------------------------------------------------------
 
     async def run(self, app: Callable[..., Awaitable[object]]) -> None:
         """Run the endpoint, to its end."""
@@ -115,10 +143,9 @@ class EndpointTask:
         if self._cancelled is not None and isinstance(error, asyncio.CancelledError):
             error = None
         if error is not None and not self._is_end_of_client(error):
-            self._runner.host.report(f"the endpoint of {self.endpoint.path!r}", error)
-        if self.handshake is not None:
-            await self.handshake.end(is_failure=error is not None)
-        self.end(NORMAL if error is None and self.protocol.stage is Stage.OPEN else INTERNAL_ERROR)
+            self._shared.host.report(f"the endpoint of {self.endpoint.path!r}", error)
+        await self._end_answer(is_failure=error is not None)
+        self.end(NORMAL if error is None and self.protocol.stage is OPEN else INTERNAL_ERROR)
         error = None  # Its traceback has this frame: again a circle.
 
     def _is_end_of_client(self, error: BaseException) -> bool:
@@ -130,12 +157,17 @@ class EndpointTask:
         return self.protocol.is_gone and type(error).__name__ == "WebSocketDisconnect"
 
     def end(self, code: int) -> None:
-        """The endpoint has ended."""
+        """The endpoint has ended, or nobody cares for it any more; said again, it changes nothing.
+
+        Args:
+            code: to close with, if the connection is still open.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._finish_answer()
         self.protocol.end(SERVICE_RESTART if self._cancelled is not None else code)
-        self._runner.note(self)
+        self._writer.note(self.protocol)
 
     # --- what the endpoint calls ----------------------------------------------------------------
 
@@ -143,14 +175,14 @@ class EndpointTask:
         protocol = self.protocol
         while True:
             message = protocol.receive()
-            self._runner.note(self)
+            self._writer.note(protocol)
             if message is not None:
-                if protocol.is_told:
+                if message["type"] == "websocket.disconnect":
                     self._watch_end()
                 return message
             if protocol.may_leave:
                 self._leave()
-            receiver: asyncio.Future[None] = self._loop.create_future()
+            receiver: asyncio.Future[None] = self._shared.loop.create_future()
             self._receivers.append(receiver)
             try:
                 await receiver
@@ -163,41 +195,103 @@ class EndpointTask:
         room = self._room
         if room is not None and not room.is_set():
             await room.wait()
-        protocol = self.protocol
         try:
-            sent = protocol.send(message)
+            sent = self.protocol.send(message)
         except ClientDisconnected:
             self._watch_end()
             raise
         data = message.get("text") or message.get("bytes") or ""
-        self._runner.note(self, len(data))
+        self._writer.note(self.protocol, len(data))
         if sent is not None:
             await self._go_on(sent)
-        elif self._runner.is_full:
-            await self._runner.make_room()
+        elif self._writer.is_full:
+            await self._writer.make_room()
 
     async def _go_on(self, sent: Accept | Reopened | Answer) -> None:
         if isinstance(sent, Reopened):
-            agreed = self.connection.subprotocol
-            if sent.subprotocol != agreed:
-                self._runner.note_strange(self.endpoint.path, agreed, sent.subprotocol)
-            self._timer = self._loop.call_later(SETTLED, self._settle)
-            # Another task of the endpoint may wait for a message since before it accepted.
-            self._wake()
+            self._reopen(sent.subprotocol)
+        elif isinstance(sent, Accept):
+            await self._give(sent)
         else:
-            assert self.handshake is not None  # Only the first begin has one to answer.
-            await self.handshake.go_on(sent)
+            assert self._answer is not None  # Only the first begin has a request to answer.
+            await self._answer.pass_on(sent.messages)
+            if self.protocol.stage is not ANSWERING:
+                self._finish_answer()
 
-    def ask(self, action: wire.Action) -> bool:
-        """Take what the endpoint asks for beside ASGI; return whether it was taken."""
-        if not self.protocol.ask(action):
-            return False
-        self._runner.note(self)
-        return True
+    def _reopen(self, subprotocol: str | None) -> None:
+        agreed = self.connection.subprotocol
+        if subprotocol != agreed:
+            self._shared.warn_of_subprotocol(self.endpoint.path, agreed, subprotocol)
+        self._timer = self._shared.loop.call_later(SETTLED, self._settle)
+        # Another task of the endpoint may wait for a message since before the endpoint accepted.
+        self._wake()
 
     def _settle(self) -> None:
         self.protocol.settle()
-        self._runner.note(self)
+        self._writer.note(self.protocol)
+
+    # --- the answer to the request --------------------------------------------------------------
+
+    async def answered(self, answer: HandshakeAnswer, receive: Receive) -> None:
+        """Return when the client has its answer, or needs none.
+
+        Args:
+            receive: tells when the client leaves before that.
+        """
+        watch = self._shared.loop.create_task(self._watch_request(receive))
+        try:
+            await answer.wait()
+        except asyncio.CancelledError:
+            # The server stops, and does not wait.
+            self.cancel("its handshake was not answered in time (--drain-timeout)")
+            raise
+        finally:
+            watch.cancel()
+
+    async def _watch_request(self, receive: Receive) -> None:
+        """Tell the endpoint when its client leaves without having got an answer."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        # Once the socket is given away, it is the keeper who knows.
+        if self.protocol.has_request:
+            self._finish_answer()
+            self.lose()
+
+    async def _give(self, accept: Accept) -> None:
+        """Have the keeper take the socket, with the record that resumes the endpoint."""
+        host, connection, answer = self._shared.host, self.connection, self._answer
+        assert answer is not None  # Only the first begin has a socket to give.
+        outbox = host.new_outbox()
+        outbox.actions += accept.actions
+        connection.about = Metadata(connection.url, accept.subprotocol, connection.channels)
+        headers = Headers.from_raw(accept.headers)
+        record = self.endpoint.encode()
+        upgrade = Upgrade(connection, accept.subprotocol, headers, record, self.closes)
+        try:
+            await answer.give(upgrade, outbox)
+        except HandoverUnavailable as error:
+            log.error("an upgrade was lost: %s", error)
+            host.discard(outbox)
+            await answer.respond(503, b"Service Unavailable", (b"retry-after", b"1"))
+            self._finish_answer()
+            self.lose()
+            raise ClientDisconnected("the client got a 503") from error
+        self.protocol.adopted()
+        self._finish_answer()
+        if self.protocol.may_leave:
+            self._leave()
+
+    async def _end_answer(self, *, is_failure: bool) -> None:
+        """Answer a request that the endpoint has left without an answer."""
+        if self._answer is not None and self.protocol.stage in (CONNECTING, ACCEPTING):
+            if not is_failure:
+                log.error("the endpoint of %r has not answered its handshake", self.endpoint.path)
+            await self._answer.respond(500, b"Internal Server Error")
+
+    def _finish_answer(self) -> None:
+        if self._answer is not None:
+            self._answer.finish()
+            self._answer = None
 
     # --- what becomes of the connection ---------------------------------------------------------
 
@@ -206,8 +300,8 @@ class EndpointTask:
         if self.protocol.is_gone:
             self._make_room()
         self._wake()
-        if self.protocol.is_over:
-            self._runner.note(self)
+        if self.protocol.is_ended:
+            self._writer.note(self.protocol)
 
     def press(self, *, is_high: bool) -> None:
         """The client does not read, or does again."""
@@ -223,7 +317,6 @@ class EndpointTask:
         self.protocol.lose()
         self._make_room()
         self._wake()
-        self._runner.note(self)
 
     def _wake(self) -> None:
         if self._receivers:
@@ -240,13 +333,13 @@ class EndpointTask:
 
     def _watch_end(self) -> None:
         """The endpoint knows that its connection has ended; it has so long to end itself."""
-        timeout = self._runner.event_timeout
+        timeout = self._shared.event_timeout
         if timeout and not self._is_watched:
             self._is_watched = True
             if self._timer is not None:
                 self._timer.cancel()
             why = f"its connection has ended {timeout:g} s ago (--event-timeout)"
-            self._timer = self._loop.call_later(timeout, self.cancel, why)
+            self._timer = self._shared.loop.call_later(timeout, self.cancel, why)
 
     def drain(self) -> None:
         """The worker is to leave."""
@@ -261,9 +354,7 @@ class EndpointTask:
 
     def cancel(self, why: str) -> None:
         """Have the endpoint end, whatever it is doing."""
-        if self.closes:
-            pass  # Released, it would be begun again.
-        elif self.protocol.has_connection:
+        if not self.closes:  # Released, it would be resumed.
             self.protocol.leave()
         log.warning("the endpoint of %r is cancelled: %s", self.endpoint.path, why)
         self._cancel(why)
@@ -274,138 +365,23 @@ class EndpointTask:
         if self.task is not None:
             self.task.cancel()
 
-    def give_up(self) -> None:
-        """The endpoint does not heed that it was cancelled: go on without it."""
-        log.error("the endpoint of %r has not ended and is left behind", self.endpoint.path)
-        self.end(SERVICE_RESTART)
-
 
 class _Asked(list["wire.Action"]):
     """Actions outside an event: those of one endpoint, or of what it has left behind."""
 
-    def __init__(self, endpoint_task: EndpointTask, leaving: list[wire.Action]) -> None:
+    def __init__(
+        self, protocol: EndpointProtocol, writer: TurnWriter, leaving: list[wire.Action]
+    ) -> None:
         super().__init__()
         # Weakly: what refers to itself in a circle waits for the garbage collector.
-        self._endpoint_task = ref(endpoint_task)
+        self._protocol = ref(protocol)
+        self._writer = writer
         self._leaving = leaving
 
     def append(self, action: wire.Action) -> None:
-        endpoint_task = self._endpoint_task()
-        if (endpoint_task is None or not endpoint_task.ask(action)) and isinstance(
-            action, PUBLICATIONS
-        ):
+        protocol = self._protocol()
+        if protocol is not None and protocol.ask(action):
+            self._writer.note(protocol)
+        elif isinstance(action, PUBLICATIONS):
             # It has nothing to do with the connection, which is at an end here.
             self._leaving.append(action)
-
-
-class Handshake:
-    """The answer to the request with which an endpoint begins for the first time."""
-
-    def __init__(
-        self,
-        runner: EndpointRunner,
-        endpoint_task: EndpointTask,
-        send: Send,
-        handle: UpgradeHandle,
-    ) -> None:
-        self._runner = runner
-        self._endpoint_task = endpoint_task
-        self._send = send
-        self._handle = handle
-        self._is_giving = False
-        self._has_started = False
-        self._answered: asyncio.Future[None] = runner.loop.create_future()
-
-    async def answered(self, receive: Receive) -> None:
-        """Return when the client has its answer, or needs none."""
-        watch = self._runner.loop.create_task(self._watch(receive))
-        try:
-            await self._answered
-        except asyncio.CancelledError:
-            # The server stops, and does not wait.
-            self._endpoint_task.cancel("its handshake was not answered in time (--drain-timeout)")
-            raise
-        finally:
-            watch.cancel()
-
-    async def go_on(self, sent: Accept | Answer) -> None:
-        if isinstance(sent, Accept):
-            await self._give(sent)
-            return
-        for message in sent.messages:
-            self._has_started = True
-            await self._send(message)
-        if self._endpoint_task.protocol.stage is Stage.CLOSED:
-            self._set_answered()
-
-    async def end(self, *, is_failure: bool) -> None:
-        """The endpoint has ended."""
-        if not self._answered.done():
-            protocol = self._endpoint_task.protocol
-            if not self._has_started and not protocol.is_gone:
-                if not is_failure:
-                    path = self._endpoint_task.endpoint.path
-                    log.error("the endpoint of %r has not answered its handshake", path)
-                await self._respond(500, b"Internal Server Error")
-            self._set_answered()
-
-    def give_up(self) -> None:
-        """Nobody is there who could answer."""
-        self._set_answered()
-
-    async def _give(self, accept: Accept) -> None:
-        """Have the keeper take the socket."""
-        runner, endpoint_task = self._runner, self._endpoint_task
-        protocol, endpoint = endpoint_task.protocol, endpoint_task.endpoint
-        outbox = runner.host.new_outbox()
-        outbox.actions += accept.actions
-        connection = endpoint_task.connection
-        connection.about = Metadata(connection.url, accept.subprotocol, connection.channels)
-        upgrade = Upgrade(
-            connection,
-            accept.subprotocol,
-            Headers.from_raw(accept.headers),
-            endpoint.encode(),
-            endpoint_task.closes,
-        )
-        # Before it is given: the first message may come at once.
-        runner.attended[protocol.serial] = endpoint_task
-        self._is_giving = True
-        try:
-            await self._handle.give(upgrade, outbox)
-        except HandoverUnavailable as error:
-            log.error("an upgrade was lost: %s", error)
-            runner.host.discard(outbox)
-            runner.attended.pop(protocol.serial, None)
-            await self._respond(503, b"Service Unavailable", (b"retry-after", b"1"))
-            self._set_answered()
-            endpoint_task.lose()
-            raise ClientDisconnected("the client got a 503") from error
-        protocol.opened()
-        self._set_answered()
-        runner.note_opened(endpoint_task)
-
-    async def _respond(self, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-        fields = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-            *headers,
-        ]
-        await self._send({"type": "http.response.start", "status": status, "headers": fields})
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def _watch(self, receive: Receive) -> None:
-        """Tell the endpoint when its client leaves without having got an answer."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        # Once the socket is given away, it is the keeper who knows.
-        if not self._is_giving and not self._answered.done():
-            self._set_answered()
-            self._endpoint_task.lose()
-
-    def _set_answered(self) -> None:
-        if not self._answered.done():
-            self._answered.set_result(None)
-            # Not to be kept, with the request and all that is its, as long as the connection.
-            self._endpoint_task.handshake = None

@@ -133,7 +133,7 @@ class HttpSide:
             mounted = self._mounts.find(scope)
             if mounted is not None and _is_small(headers, self._max_body):
                 # Nothing of ours to add: no event, no Request.
-                mounted.dress(scope)
+                mounted.make_child_scope(scope)
                 await mounted.app(scope, receive, send)
                 return
         scheme: str = scope.get("scheme", "http")
@@ -175,7 +175,7 @@ class HttpSide:
         if decided is None and (mounted := self._mounts.find(scope)) is not None:
             self._host.commit(outbox)
             passage = Passage(exchange, send, event.set_cookies, self._on_too_large)
-            mounted.dress(scope)
+            mounted.make_child_scope(scope)
             await mounted.app(scope, passage.receive, passage.send)
             return
         answer = settle(outbox, decided)
@@ -216,7 +216,7 @@ class HttpSide:
             self._host.commit(outbox)
         mounted = self._mounts.find(scope)
         if mounted is not None and self._endpoints is not None:
-            await self._endpoints.attend(mounted, request, scope, exchange.receive, send, handle)
+            await self._endpoints.begin(mounted, request, scope, exchange.receive, send, handle)
             return
         log.info(
             "%s %r: 426, no listener accepted or rejected the handshake",

@@ -38,8 +38,8 @@ class Mounted:
         self._state = lifespan.state
         self._version = version
 
-    def dress(self, scope: Scope) -> None:
-        """Put into the server's scope what the application finds there of its mount."""
+    def make_child_scope(self, scope: Scope) -> None:
+        """Make the server's scope the one that the application gets."""
         if self._state or "state" not in scope:
             # As uvicorn does: to each request its own copy.
             scope["state"] = self._state.copy()
@@ -115,7 +115,7 @@ def path_below(scope: Scope) -> str:
 class Endpoints(Protocol):
     """Runs the WebSocket endpoints of mounted applications."""
 
-    async def attend(
+    async def begin(
         self,
         mounted: Mounted,
         request: Request,

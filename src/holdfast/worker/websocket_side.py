@@ -86,7 +86,7 @@ class WebSocketSide:
         runner = self.runner
         for message in messages:
             if isinstance(message, DELIVERIES):
-                if not runner.attended or not runner.takes(message):
+                if not runner.tasks or not runner.takes(message):
                     deliveries.append(message)
             elif runner.takes(message):
                 pass

@@ -203,7 +203,7 @@ api = Starlette(
 )
 
 app = ServiceWorker()
-app.mount(api, "/api", adopt={"/closing": "close"})
+app.mount(api, "/api", on_worker_exit={"/closing": "close"})
 
 
 @app.on("websocketupgrade")
