@@ -38,11 +38,21 @@ DOORS: dict[str, set[str]] = {
     # wire: what the supervisor says to its children on their control links.
     "supervisor": {"config", "wire", "links"},
     "hosts": {"core", "config", "broadcast", "framing", "wire"},
-    # Joins the parts of a keeper and of a worker in one process. supervisor: its control socket,
-    # since `holdfast status` and `stop` are answered here as well.
-    "direct": {"core", "config", "wire", "framing", "keeper", "hosts", "worker", "supervisor"},
-    # The test kit joins the same parts as the processes do, in memory. framing: the 101.
-    "testing": {"core", "config", "wire", "broadcast", "framing", "keeper", "hosts", "worker"},
+    # Joins a keeper and a worker in one process.
+    "inprocess": {"core", "config", "wire", "keeper", "hosts", "worker"},
+    # supervisor: its control socket, since `holdfast status` and `stop` are answered here as well.
+    "direct": {
+        "core",
+        "config",
+        "wire",
+        "framing",
+        "keeper",
+        "hosts",
+        "worker",
+        "supervisor",
+        "inprocess",
+    },
+    "testing": {"core", "config", "wire", "keeper", "hosts", "worker", "inprocess"},
     # wire: `holdfast reload` and its like talk to a running supervisor.
     # framing: what is a pattern of origins. links: how a log is written.
     "cli": {"config", "direct", "framing", "links", "supervisor", "wire"},

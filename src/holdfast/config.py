@@ -193,7 +193,7 @@ class AsgiSettings:
     keeper: KeeperLimits = KeeperLimits(max_memory=0)
 
 
-def worker_settings(server: ServerSettings, **own: Any) -> WorkerSettings:
+def worker_settings(server: ServerSettings | AsgiSettings, **own: Any) -> WorkerSettings:
     """Make the settings of a worker: what both kinds know by one name, and what is its `own`."""
     known = {field.name for field in fields(WorkerSettings)}
     shared = {

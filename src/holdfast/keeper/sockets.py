@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections import Counter, deque
+from http import HTTPStatus
 from operator import itemgetter
 from os import read, write
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from holdfast.framing.frames import Event
     from holdfast.keeper.poller import Poller
     from holdfast.keeper.socket import Stage
+    from holdfast.keeper.switchboard import Switchboard
     from holdfast.ledger.connection import Connection
     from holdfast.ledger.ledger import Ledger
 
@@ -56,6 +58,9 @@ POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
 
 SLOW_CONSUMER = "slow consumer"
+
+# When a client that was turned away may come again. It has to be said, or all come at once.
+RETRY_AFTER = 5  # seconds
 
 PING = encode_ping()
 
@@ -147,6 +152,22 @@ class Sockets:
         if leftover:
             self._early[sock] = leftover
             self._read_early(sock)
+
+    def refuse(self, fd: int, status: int) -> None:
+        """Answer a handshake with an error, and close the socket."""
+        phrase = HTTPStatus(status).phrase
+        body = f"{phrase}\n"
+        head = (
+            f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain\r\n"
+            f"Content-Length: {len(body)}\r\nRetry-After: {RETRY_AFTER}\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        try:
+            os.write(fd, (head + body).encode())
+        except OSError:
+            pass  # The client is gone; nobody is left to tell.
+        finally:
+            os.close(fd)
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -560,6 +581,17 @@ class Sockets:
         self._poller.forget(sock.fd)
         os.close(sock.fd)
         self._on_left(sock.address_key)
+
+
+def open_sockets(poller: Poller, switchboard: Switchboard) -> Sockets:
+    """Make the sockets of a switchboard whose clients are descriptors."""
+    return Sockets(
+        switchboard.ledger,
+        poller,
+        switchboard.limits,
+        on_left=switchboard.admission.leave,
+        on_pressure=switchboard.tell_pressure,
+    )
 
 
 def _close_frame(code: int, reason: str) -> bytes:

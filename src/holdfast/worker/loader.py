@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from holdfast.core.dispatch import dispatch
 from holdfast.core.events import ActivateEvent, InstallEvent, ShutdownEvent, StartupEvent
 from holdfast.core.outbox import current_outbox
+from holdfast.core.registration import Registration
 from holdfast.core.scope import ServiceWorker
 from holdfast.http.lifespan import LifespanFailed
 from holdfast.http.mounts import Mounts
@@ -102,6 +103,12 @@ def _is_factory(app: Callable[..., object]) -> bool:
     except TypeError:
         return False
     return True
+
+
+def as_new(app: ServiceWorker) -> ServiceWorker:
+    """Return an application object that may have lived before, as one that has not."""
+    app.registration = Registration()
+    return app
 
 
 async def start(app: ServiceWorker, host: WorkerHost, *, first: bool, timeout: float) -> None:
