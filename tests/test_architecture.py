@@ -47,9 +47,11 @@ ALLOWED: dict[str, set[str]] = {
         "config", "core", "endpoints", "errors", "framing", "http", "process", "web", "wire",
     },
     # Keeper and worker joined in one process: used by the three below.
-    "inprocess": {"core", "errors", "http", "keeper", "ledger", "wire", "worker"},
+    "inprocess": {"config", "core", "errors", "http", "keeper", "ledger", "wire", "worker"},
     # supervisor: its control socket, since `holdfast status` and `stop` are answered here as well.
-    "direct": {"config", "framing", "inprocess", "keeper", "ledger", "supervisor", "wire", "worker"},
+    "direct": {
+        "config", "framing", "http", "inprocess", "keeper", "ledger", "supervisor", "wire", "worker",
+    },
     "asgi": {
         "config", "core", "errors", "framing", "http", "inprocess", "keeper", "ledger", "web",
         "wire", "worker",

@@ -404,9 +404,10 @@ def rows() -> Iterator[tuple[str, str, str, str, str]]:
         yield name, each.unit.name, each.shown_default, each.bounds, each.reason
 
 
-def worker_settings(server: ServerSettings, **own: Any) -> WorkerSettings:
+def worker_settings(server: ServerSettings | AsgiSettings, **own: Any) -> WorkerSettings:
     """Make the settings of a worker: what both kinds know by one name, and what is its `own`."""
-    shared = {each.name: getattr(server, each.name) for each in fields(ProcessSettings)}
+    known = {each.name for each in fields(ProcessSettings)} & {each.name for each in fields(server)}
+    shared = {name: getattr(server, name) for name in known}
     return WorkerSettings(**(shared | own))
 
 

@@ -1,8 +1,8 @@
 """`holdfast serve --direct`: keeper and worker in one process and one event loop.
 
-Shell. Private. The same switchboard with the same sockets, and the same worker; what they say to
-each other passes as it is (`inprocess/link.py`). The keeper's own epoll set is one descriptor of the
-loop. Of a supervisor little is left: one start, one stop, and nobody to replace.
+Shell. Private. The same switchboard with the same sockets, and the same worker. What they say to
+each other passes as it is (`inprocess/link.py`). The keeper's own epoll set is one descriptor of
+the loop. Of a supervisor little is left: one start, one stop, and nobody to replace.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import secrets
 import signal
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
-from holdfast.config import worker_settings
 from holdfast.framing.close_codes import GOING_AWAY
-from holdfast.inprocess.ends import DirectEnds
+from holdfast.inprocess.ends import GENERATION, NEVER, CopiedDescriptors, settings_of_worker
+from holdfast.inprocess.link import WorkerEnd
+from holdfast.keeper.poller import Poller
 from holdfast.keeper.process import allow_descriptors
+from holdfast.keeper.sockets import open_sockets
 from holdfast.keeper.switchboard import Switchboard
 from holdfast.ledger.ledger import TICK
 from holdfast.supervisor.control_socket import ControlSocket
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from holdfast.config import ServerSettings
+    from holdfast.worker.ends import Control, Obedient
 
 log = logging.getLogger("holdfast")
 
@@ -42,14 +46,29 @@ log = logging.getLogger("holdfast")
 FAILED = 1
 INTERRUPTED = 130
 
-# The only generation there is, and one that will never be: to prefer that one drains the worker.
-GENERATION = 1
-NEVER = 2
-
 CANNOT_RELOAD = (
     "direct mode cannot replace its code: stop this server and start it again; or serve without "
     "--direct, where connections stay open meanwhile"
 )
+
+
+class DirectEnds:
+    """`worker/ends.py:Ends` in the process of keeper and supervisor.
+
+    Args:
+        reports: takes what the worker says to its supervisor.
+    """
+
+    def __init__(self, link: WorkerEnd, reports: Control) -> None:
+        self.link = link
+        self.descriptors = CopiedDescriptors(link.keeper_end)
+        self._reports = reports
+
+    def join_supervisor(self, worker: Obedient, /) -> Control:
+        return self._reports
+
+    async def join_other_keeper(self, stream_fd: int, handover_fd: int, /) -> None:
+        raise AssertionError("a keeper that ends takes this process with it")
 
 
 class DirectServer:
@@ -62,32 +81,20 @@ class DirectServer:
     def __init__(self, settings: ServerSettings, listener: socket.socket) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
+        self._poller = Poller()
         self._switchboard = Switchboard(
             allow_descriptors(settings.keeper),
             secrets.token_bytes(NODE_BYTES),
             secrets.token_bytes(KEY_BYTES),
             self._hear_keeper,
+            sockets=partial(open_sockets, self._poller),
         )
         # Unique over restarts of the server within a second, for connection ids.
         self._number = int(time.time())
-        self._ends = DirectEnds(self._number, self._switchboard, self._loop, self._hear_worker)
         self._worker = WorkerProcess(
-            worker_settings(
-                settings,
-                control_fd=-1,
-                stream_fd=-1,
-                handover_fd=-1,
-                listen_fd=listener.detach(),
-                worker=self._number,
-                generation=GENERATION,
-                first=True,
-                # Metadata being replaced.
-                idle_timeout=0.0,
-                max_events=0,
-                max_rss=0,
-            ),
+            settings_of_worker(settings, worker=self._number, listen_fd=listener.detach()),
             self._loop,
-            self._ends,
+            DirectEnds(WorkerEnd(self._number, self._switchboard, self._loop), self),
         )
         self._control = ControlSocket(settings.port, self._answer)
         # What was refused over HTTP; by limit.
@@ -104,8 +111,7 @@ class DirectServer:
         signal.signal(signal.SIGINT, self._handle_stop)
         signal.signal(signal.SIGALRM, self._handle_late)
         await self._control.open()
-        poller = self._switchboard.poller
-        self._loop.add_reader(poller.fileno(), self._turn)
+        self._loop.add_reader(self._poller.fileno(), self._turn)
         self._tick()
         working = self._loop.create_task(self._worker.run())
         working.add_done_callback(self._note_end)
@@ -121,7 +127,8 @@ class DirectServer:
     def _turn(self) -> None:
         """Serve the clients whose sockets are ready."""
         try:
-            self._switchboard.poller.turn(0)
+            self._poller.turn(0)
+            self._switchboard.end_turn()
         except Exception:
             self._fail()
 
@@ -141,21 +148,22 @@ class DirectServer:
     def _hear_keeper(self, message: control.FromKeeper) -> None:
         if isinstance(message, control.Empty):
             self._switchboard.prefer(NEVER)
-            self._ends.tell(control.Drain())
+            self._worker.obey(control.Drain(), [])
         elif isinstance(message, control.WorkerDropped):
             # The switchboard has logged why.
             self._end(FAILED)
 
     # --- the supervisor's part ------------------------------------------------------------------
 
-    def _hear_worker(self, message: control.FromWorker) -> None:
+    def send(self, message: control.FromWorker, /) -> None:
+        """Take what the worker says: `worker/ends.py:Control`."""
         if isinstance(message, control.Loaded):
             self._switchboard.discount_memory()
             self._switchboard.prefer(GENERATION)
             self._switchboard.end_turn()
             self._is_serving = True
             log.info("serving %s on %s", self._settings.application, self._url())
-            self._ends.tell(control.Serve())
+            self._worker.obey(control.Serve(), [])
         elif isinstance(message, control.Counted):
             count_http(self._http_hits, message.hits, self._settings)
         elif isinstance(message, control.Failed):
@@ -185,7 +193,7 @@ class DirectServer:
         if not self._is_serving:
             self._end(0)
             return
-        self._ends.tell(control.Quiesce())
+        self._worker.obey(control.Quiesce(), [])
         self._switchboard.close_all(GOING_AWAY, "")
         self._switchboard.end_turn()
 

@@ -16,6 +16,8 @@ from holdfast.wire.codec import encode_metadata
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
+    from holdfast.http.exchange import Receive
+
 SERIAL = 7
 TOO_BIG = {"type": "websocket.close", "code": 1009, "reason": "the message is too big"}
 
@@ -28,12 +30,26 @@ class Story:
         self.ledger = Ledger(limits)
         self.ledger.prefer(1)
         self.worker = self.ledger.worker_ready(1, 1)
-        self.sockets = AsgiSockets(self.ledger, limits, loop, self.end_turn)
+        self.sockets = AsgiSockets(self.ledger, limits, loop, self.end_turn, lambda _: None)
         self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.sent: list[MutableMapping[str, Any]] = []
         self.closed: list[wire.DeliverClose] = []
-        sock = self.sockets.open(handover(), self.worker, self.send)
-        self.served = loop.create_task(self.sockets.serve(sock, self.incoming.get))
+        connection = self.ledger.adopt(handover(), self.worker)
+        assert connection is not None
+        self.send_message = self.send
+        self.served: asyncio.Task[None]
+        self.sockets.adopt(self, connection, b"", b"", address_key="", bits=0)
+        self.end_turn()
+
+    def open(self, serve: Callable[[Receive], Awaitable[None]], /) -> None:
+        async def run(serve: Callable[[Receive], Awaitable[None]]) -> None:
+            await serve(self.incoming.get)
+
+        loop = asyncio.get_running_loop()
+        self.served = loop.create_task(run(serve))
+
+    def refuse(self) -> None:
+        raise AssertionError("the ledger has taken it")
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         self.sent.append(message)

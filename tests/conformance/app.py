@@ -198,6 +198,9 @@ async def obey(event: WebSocketMessageEvent) -> None:  # noqa: C901, PLR0915 - a
             note(f"{source.data['name']} waits")
             await gate(order["gate"])
             source.send("waited")
+        case "say slowly":
+            await asyncio.sleep(0.2)
+            source.send(order["what"])
         case "say later":
             event.wait_until(say_later(event, order["gate"]))
             source.send("now")

@@ -1,6 +1,6 @@
 """Who can run an application: holdfast itself, in two ways, and four ASGI servers.
 
-Real servers, as processes, on free ports.
+Real servers, as processes, on free ports; and the test kit, which is like them (`kit.py`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from websockets.sync.client import connect
 
+from tests.conformance.kit import Kit
 from tests.flow.server import ROOT, free_port, wait_for
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from websockets.sync.client import ClientConnection
 
-__all__ = ["ASGI", "HOSTS", "TIMEOUT", "Host", "Running"]
+__all__ = ["ASGI", "HOSTS", "KIT", "TIMEOUT", "Host", "Running"]
 
 APPLICATION = "tests.conformance.app:app"
 
@@ -63,6 +64,18 @@ HOSTS = [
     Host("daphne", "Daphne", "daphne {app} --port {port}"),
 ]
 ASGI = ("uvicorn", "granian", "hypercorn", "daphne")
+
+
+class KitHost(Host):
+    """The test kit, which has no command."""
+
+    @contextmanager
+    def start(self, directory: Path) -> Iterator[Running]:
+        with Kit.start(directory) as kit:
+            yield cast("Running", kit)
+
+
+KIT = KitHost("kit", "`TestClient`", "")
 
 
 class Running:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.hosts import ASGI, HOSTS
+from tests.conformance.hosts import ASGI, HOSTS, KIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", bound=Callable[..., object])
 
-__all__ = ["Never", "Promise", "parameters", "promise"]
+__all__ = ["NO_PORT", "NO_PROCESS", "Never", "Promise", "parameters", "promise"]
 
 # Names for several hosts.
 GROUPS = {"asgi": ASGI, "single": ("direct", *ASGI)}
@@ -34,6 +34,11 @@ class Never(str):
     """A reason for which a story does not even run."""
 
     __slots__ = ()
+
+
+# Why the test kit does not run a story.
+NO_PORT = Never("the test kit has no port, and its clients send whole messages only")
+NO_PROCESS = Never("the test kit is a part of the process that runs the test")
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def promise(text: str, **lacks: str) -> Callable[[T], T]:
     for name, reason in lacks.items():
         for host in GROUPS.get(name, (name,)):
             reasons[host] = reason
-    assert reasons.keys() <= {host.name for host in HOSTS}
+    assert reasons.keys() <= {host.name for host in (*HOSTS, KIT)}
 
     def register(story: T) -> T:
         story.promise = Promise(text, reasons)  # type: ignore[attr-defined]
@@ -74,5 +79,5 @@ def parameters(made: Promise) -> list[ParameterSet]:
                 if name == host.name
             ],
         )
-        for host in HOSTS
+        for host in (*HOSTS, KIT)
     ]

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.conformance.hosts import TIMEOUT
 from tests.conformance.member import join
-from tests.conformance.promises import promise
+from tests.conformance.promises import NO_PORT, promise
 from tests.flow.raw import CLOSE, TEXT, RawClient, client_frame, handshake
 from tests.flow.server import wait_for
 
@@ -72,6 +72,7 @@ def test_message_of_the_upgrade_listener_comes_first_after_the_101(server: Runni
     uvicorn=EARLY,
     hypercorn=EARLY,
     daphne=EARLY,
+    kit=NO_PORT,
 )
 def test_client_that_does_not_wait_for_the_101_is_heard(server: Running) -> None:
     with RawClient(server.port, timeout=TIMEOUT) as client:
@@ -162,7 +163,10 @@ def test_cookies_of_the_handshake_are_seen(server: Running) -> None:
         assert ws.recv(TIMEOUT) == "nobody"
 
 
-@promise("an upgrade listener may close what it accepts")
+@promise(
+    "an upgrade listener may close what it accepts",
+    kit=NO_PORT,
+)
 def test_close_in_the_upgrade_listener_completes_the_handshake_first(server: Running) -> None:
     with RawClient(server.port, timeout=TIMEOUT) as client:
         client.open("/close?name=Shut")
@@ -173,7 +177,10 @@ def test_close_in_the_upgrade_listener_completes_the_handshake_first(server: Run
     wait_for(lambda: server.journal("Shut closes 4001"), "the close event")
 
 
-@promise("a client that vanishes during its handshake leaves nothing behind")
+@promise(
+    "a client that vanishes during its handshake leaves nothing behind",
+    kit=NO_PORT,
+)
 def test_client_that_vanishes_during_a_slow_handshake_leaves_nothing(server: Running) -> None:
     # No connection; where the server noticed too late, one and its close event.
     with RawClient(server.port, timeout=TIMEOUT) as client:

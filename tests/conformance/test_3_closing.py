@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.conformance.hosts import TIMEOUT
 from tests.conformance.member import join
-from tests.conformance.promises import promise
+from tests.conformance.promises import NO_PORT, promise
 from tests.flow.raw import CLOSE, PING, PONG, RawClient, client_frame
 from tests.flow.server import wait_for
 
@@ -36,7 +36,11 @@ def test_code_of_the_client_reaches_its_close_event(server: Running) -> None:
     assert closes(server, "Cleo") == ["Cleo closes 4321 '' cleanly"]
 
 
-@promise("the code of a client reaches its one close event", hypercorn=EVERY_1006)
+@promise(
+    "the code of a client reaches its one close event",
+    hypercorn=EVERY_1006,
+    kit=NO_PORT,
+)
 def test_close_without_a_code_is_1005(server: Running) -> None:
     with RawClient(server.port, timeout=TIMEOUT) as client:
         client.open("/orders?name=Nocode")
@@ -76,6 +80,7 @@ def test_reason_of_the_application_reaches_the_client(server: Running) -> None:
 @promise(
     "a client that vanishes has one close event, with 1006",
     granian="Granian tells of a client that vanished as of one that closed without a code: 1005",
+    kit=NO_PORT,
 )
 def test_client_that_vanishes_has_one_close_event_with_1006(server: Running) -> None:
     # An error of its socket is not told of twice.
@@ -99,7 +104,10 @@ def test_close_event_comes_after_messages_that_came_before(server: Running) -> N
     wait_for(lambda: server.journal("Lars was heard"), "its second message was handled")
 
 
-@promise("pings are answered without the application")
+@promise(
+    "pings are answered without the application",
+    kit=NO_PORT,
+)
 def test_pings_are_answered(server: Running) -> None:
     with RawClient(server.port, timeout=TIMEOUT) as client:
         client.open("/echo")

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.conformance.hosts import TIMEOUT
-from tests.conformance.promises import promise
+from tests.conformance.promises import NO_PORT, promise
 from tests.flow.raw import RawClient
 from tests.flow.server import wait_for
 
@@ -61,7 +61,10 @@ def test_mounted_application_gets_requests_and_connections(server: Running) -> N
     wait_for(lambda: server.journal("the endpoint saw"), "the endpoint saw the end", TIMEOUT)
 
 
-@promise("an `Upgrade` header alone breaks nothing")
+@promise(
+    "an `Upgrade` header alone breaks nothing",
+    kit=NO_PORT,
+)
 def test_upgrade_header_without_connection_header_harms_nobody(server: Running) -> None:
     # This ended the worker upstream. What it gets is the server's business.
     with RawClient(server.port, timeout=TIMEOUT) as client:

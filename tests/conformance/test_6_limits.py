@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.conformance.hosts import TIMEOUT
 from tests.conformance.member import join
-from tests.conformance.promises import promise
+from tests.conformance.promises import NO_PORT, promise
 from tests.flow.raw import RawClient, client_frame
 from tests.flow.server import wait_for
 
@@ -32,6 +32,18 @@ def test_message_over_the_limit_closes_with_1009(server: Running) -> None:
     wait_for(lambda: server.journal("Max closes 1009"), "the close event", TIMEOUT)
 
 
+@promise(
+    "what came before a message over the limit is answered before the close",
+    daphne="Daphne has 1000 in the place of codes from 1001 to 2999",
+)
+def test_what_came_before_an_oversize_message_is_answered(server: Running) -> None:
+    with join(server, "Maxine", max_size=None) as member:
+        member.tell("say slowly", what="the answer")
+        member.ws.send("x" * (MIB + 1))
+        assert member.receive() == "the answer"
+        assert member.receive_close()[0] == 1009
+
+
 @promise("a message over the limit closes with 1009")
 def test_message_at_the_limit_passes(server: Running) -> None:
     with server.connect("/echo", max_size=None) as ws:
@@ -42,6 +54,7 @@ def test_message_at_the_limit_passes(server: Running) -> None:
 @promise(
     "a client that does not read is closed with 1008, and delays nobody",
     daphne="Daphne takes what is sent without telling when a client does not read",
+    kit=NO_PORT,
 )
 def test_client_that_does_not_read_is_closed_and_delays_nobody(server: Running) -> None:
     with RawClient(server.port, timeout=TIMEOUT) as lazy, join(server, "flooder") as flooder:
@@ -61,6 +74,7 @@ def test_client_that_does_not_read_is_closed_and_delays_nobody(server: Running) 
 @promise(
     "a server stops reading from a client whose messages wait",
     daphne="Daphne holds what it has read for an application that does not receive, without end",
+    kit=NO_PORT,
 )
 def test_client_that_is_too_fast_has_to_wait(server: Running) -> None:
     with RawClient(server.port, timeout=TIMEOUT) as client:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.conformance.hosts import TIMEOUT, Running
 from tests.conformance.member import join
-from tests.conformance.promises import Never, promise
+from tests.conformance.promises import NO_PROCESS, Never, promise
 from tests.flow.server import wait_for
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ def test_shutdown_runs_in_the_end(own_server: Running) -> None:
     assert own_server.journal()[-1] == "shutdown"
 
 
-@promise("an application whose `install` fails is not served")
+@promise(
+    "an application whose `install` fails is not served",
+    kit=NO_PROCESS,
+)
 def test_application_whose_install_fails_is_not_served(host: Host, tmp_path: Path) -> None:
     (tmp_path / "gates").mkdir()
     (tmp_path / "gates" / "bad install").touch()
@@ -65,6 +68,7 @@ def test_application_whose_install_fails_is_not_served(host: Host, tmp_path: Pat
     granian="Granian ends without a close frame: 1006",
     hypercorn="Hypercorn closes with 1011 when it is told to stop",
     daphne=ABRUPT,
+    kit=NO_PROCESS,
 )
 def test_stop_closes_connections_with_a_code(own_server: Running) -> None:
     # F7: "going away", or "service restart".
@@ -85,7 +89,11 @@ def test_stop_lets_close_events_and_shutdown_run(own_server: Running) -> None:
     assert journal.index(closed) < len(journal) - 1 - journal[::-1].index("shutdown")
 
 
-@promise("a stop waits for `wait_until` work", daphne=ABRUPT)
+@promise(
+    "a stop waits for `wait_until` work",
+    daphne=ABRUPT,
+    kit=NO_PROCESS,
+)
 def test_stop_waits_for_work(own_server: Running) -> None:
     with join(own_server, "Busy") as member:
         assert member.ask("say later", gate="at last") == "now"
@@ -97,7 +105,11 @@ def test_stop_waits_for_work(own_server: Running) -> None:
     assert own_server.journal("shutdown") != []
 
 
-@promise("no connection closes when the code is replaced", single=ONE_PROCESS)
+@promise(
+    "no connection closes when the code is replaced",
+    single=ONE_PROCESS,
+    kit=NO_PROCESS,
+)
 def test_no_connection_closes_when_the_code_is_replaced(own_server: Running) -> None:
     with join(own_server, "Tess") as member:
         before = member.ask("pid")
@@ -108,7 +120,11 @@ def test_no_connection_closes_when_the_code_is_replaced(own_server: Running) -> 
         assert member.ask("pid") != before
 
 
-@promise("no connection closes when a worker dies, and no message is lost", single=ONE_PROCESS)
+@promise(
+    "no connection closes when a worker dies, and no message is lost",
+    single=ONE_PROCESS,
+    kit=NO_PROCESS,
+)
 def test_no_connection_closes_when_a_worker_dies(own_server: Running) -> None:
     with join(own_server, "Phil") as member:
         assert member.ask("die") == "attempt 2"
@@ -116,10 +132,14 @@ def test_no_connection_closes_when_a_worker_dies(own_server: Running) -> None:
         assert member.ask("count") == "1"
 
 
-@promise("several processes share connections, channels and the lifecycle", single=Never(
-    "each process is a world of its own: channels and `app.clients` reach no other, and every one "
-    "runs `install`"
-))  # fmt: skip
+@promise(
+    "several processes share connections, channels and the lifecycle",
+    single=Never(
+        "each process is a world of its own: channels and `app.clients` reach no other, and every "
+        "one runs `install`"
+    ),
+    kit=NO_PROCESS,
+)
 def test_several_processes_share_connections(own_server: Running) -> None:
     # All of them accept on the one port.
     with join(own_server, "one") as one, join(own_server, "two") as two:
@@ -139,7 +159,7 @@ def test_several_processes_share_connections(own_server: Running) -> None:
     wait_for(lambda: len(own_server.journal("startup")) == 2, "each has started", TIMEOUT)
 
 
-@promise("`holdfast status` and `stop`", asgi=Never("it has commands of its own"))
+@promise("`holdfast status` and `stop`", asgi=Never("it has commands of its own"), kit=NO_PROCESS)
 def test_status_and_stop(own_server: Running) -> None:
     with join(own_server, "seen") as member:
         assert member.ask("say", what="x") == "x"

@@ -29,7 +29,7 @@ class Worker:
             1,
             stream.detach(),
             handover.detach(),
-            Poller(lambda: None),
+            Poller(),
             on_messages=lambda link, messages: None,
             on_lost=lambda link, why: None,
         )
@@ -52,12 +52,12 @@ def worker() -> Iterator[Worker]:
 
 def test_a_descriptor_is_that_of_its_serial(worker: Worker) -> None:
     client = worker.give(7)
-    fd = worker.link.take_descriptor(7)
+    fd = worker.link.take_socket(7)
     assert fd is not None
     os.write(fd, b"hello")
     os.close(fd)
     assert client.recv(5) == b"hello"
-    assert worker.link.take_descriptor(8) is None
+    assert worker.link.take_socket(8) is None
 
 
 def test_orphan_descriptors_close_with_next_record(
@@ -66,7 +66,7 @@ def test_orphan_descriptors_close_with_next_record(
     # I-S-2, I-R3-4: they are not kept, and there is no table of them that could grow.
     forgotten = [worker.give(serial) for serial in (4, 5, 6)]
     client = worker.give(7)
-    fd = worker.link.take_descriptor(7)
+    fd = worker.link.take_socket(7)
     assert fd is not None
     assert [each.recv(1) for each in forgotten] == [b""] * 3
     os.close(fd)

@@ -37,7 +37,7 @@ class Story:
         self.ledger = Ledger(settings)
         self.ledger.prefer(1)
         self.worker = self.ledger.worker_ready(1, 1)
-        self.poller = Poller(self.end_turn)
+        self.poller = Poller()
         self.sockets = Sockets(
             self.ledger, self.poller, settings, self.left.append, lambda *_: None
         )

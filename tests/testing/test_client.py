@@ -534,7 +534,7 @@ async def test_http_side_that_raises_itself_is_a_500_too() -> None:
     for raises, expected in ((True, KeyError), (False, 500)):
         async with TestClient(ServiceWorker(), raise_errors=raises) as client:
             # Nothing of the application's gets there; this is a bug of holdfast's own.
-            vars(await client._open()[0].worker())["_side"] = broken
+            vars((await client._open()[0].worker()).requests)["_side"] = broken
             try:
                 seen: object = (await client.fetch("/")).status
             except KeyError as error:

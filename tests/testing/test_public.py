@@ -66,7 +66,7 @@ def test_client_needs_nothing_that_listens_polls_or_serves() -> None:
     code = """
 import sys
 from holdfast.testing import TestClient
-shells = {"sockets", "poller", "switchboard", "worker_links", "process"}
+shells = {"sockets", "poller", "worker_links", "process"}
 print(*{f"holdfast.keeper.{name}" for name in shells} & sys.modules.keys())
 print(*{"uvicorn", "uvloop", "pytest", "holdfast.testing.server"} & sys.modules.keys())
 """

@@ -181,7 +181,7 @@ def test_handshake_that_the_keeper_cannot_answer_is_refused_with_503(
         raise ValueError("no such header")
 
     # Only a bug of holdfast's own gets this far: applications are stopped earlier.
-    monkeypatch.setattr("holdfast.testing.keeper.encode_response", refuse)
+    monkeypatch.setattr("holdfast.keeper.switchboard.encode_response", refuse)
 
     @in_loop
     async def story() -> None:
@@ -351,6 +351,58 @@ async def test_message_over_the_limit_closes_with_1009() -> None:
         await ws.send(b"x" * (MAX_MESSAGE + 1))
         with pytest.raises(ConnectionClosed, match="1009"):
             await ws.receive()
+    assert log == [(1009, "the message is too big", True)]
+
+
+def waiting_app(log: list[object], seconds: float) -> ServiceWorker:
+    """An application that takes its time to echo."""
+    app = closing_app(log)
+
+    @app.on("websocketmessage")
+    async def message(event: WebSocketMessageEvent) -> None:
+        await asyncio.sleep(seconds)
+        event.source.send(f"late {event.data!s}")
+
+    return app
+
+
+@in_loop
+async def test_message_before_one_over_the_limit_is_answered() -> None:
+    log: list[object] = []
+    async with TestClient(waiting_app(log, 0.2)) as client, client.connect("/") as ws:
+        await ws.send("a")
+        await ws.send("x" * (MAX_MESSAGE + 1))
+        await ws.send("read by nobody")
+        answers = [await ws.receive(), await ws.receive()]
+        assert answers == ["a", "late a"]
+        with pytest.raises(ConnectionClosed, match="1009"):
+            await ws.receive()
+    assert log == [(1009, "the message is too big", True)]
+
+
+@in_loop
+async def test_oversize_message_waits_five_seconds_for_answers() -> None:
+    log: list[object] = []
+    async with TestClient(waiting_app(log, 60)) as client, client.connect("/") as ws:
+        await ws.send("a")
+        await ws.send("x" * (MAX_MESSAGE + 1))
+        await client.clock.advance(4)
+        assert not ws.closed
+        await client.clock.advance(2)
+        assert ws.close_code == 1009
+        await client.clock.advance(60)
+        await client.settle()
+    assert log == [(1009, "the message is too big", True)]
+
+
+@in_loop
+async def test_client_may_vanish_behind_an_oversize_message() -> None:
+    log: list[object] = []
+    async with TestClient(waiting_app(log, 0.05)) as client, client.connect("/") as ws:
+        await ws.send("a")
+        await ws.send("x" * (MAX_MESSAGE + 1))
+        await ws.vanish()
+        assert ws.close_code == 1006
     assert log == [(1009, "the message is too big", True)]
 
 

@@ -19,6 +19,7 @@ class Link:
         self.sent: list[msgspec.Struct] = []
         self.left: list[msgspec.Struct] = []
 
+    def start(self, receiver: object, /) -> None: ...
     def send(self, message: msgspec.Struct) -> None:
         self.sent.append(message)
 

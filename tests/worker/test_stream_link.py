@@ -17,6 +17,20 @@ if TYPE_CHECKING:
     from holdfast.wire.messages import ToWorker
 
 
+class Receiver:
+    """`worker/stream_link.py:Receiver`."""
+
+    def __init__(self) -> None:
+        self.heard: list[ToWorker] = []
+        self.lost: list[str] = []
+
+    def receive(self, messages: list[ToWorker], /) -> None:
+        self.heard += messages
+
+    def lose_keeper(self, why: str, /) -> None:
+        self.lost.append(why)
+
+
 def pair() -> tuple[socket.socket, int]:
     keeper, worker = socket.socketpair()
     return keeper, worker.detach()
@@ -35,9 +49,8 @@ def test_what_is_too_long_for_a_batch_closes_its_connection_and_loses_nothing_el
 
     async def send() -> list[FromWorker]:
         keeper, fd = pair()
-        link = StreamLink(
-            fd, asyncio.get_running_loop(), on_messages=lambda _: None, on_lost=lambda _: None
-        )
+        link = StreamLink(fd, asyncio.get_running_loop())
+        link.start(Receiver())
         link.collect(Ack(6, 1, 1, [SendText(6, "before")], 1))
         link.collect(Ack(7, 3, 2, [too_long], 1))
         link.collect(Act([too_long]))
@@ -58,17 +71,16 @@ def test_what_is_too_long_for_a_batch_closes_its_connection_and_loses_nothing_el
 
 def test_link_goes_on_with_another_keeper() -> None:
     # What is said while nobody listens goes nowhere, and is not said later to somebody else.
-    heard: list[ToWorker] = []
-    lost: list[str] = []
+    receiver = Receiver()
 
     async def go_on() -> list[FromWorker]:
         one, fd = pair()
         other, other_fd = pair()
-        loop = asyncio.get_running_loop()
-        link = StreamLink(fd, loop, on_messages=heard.extend, on_lost=lost.append)
+        link = StreamLink(fd, asyncio.get_running_loop())
+        link.start(receiver)
         one.close()
         async with asyncio.timeout(10):
-            while not lost:
+            while not receiver.lost:
                 await asyncio.sleep(0)
         link.send(Act([Close(1, 1000, "")]))
         await link.drain()
@@ -77,7 +89,7 @@ def test_link_goes_on_with_another_keeper() -> None:
         await link.drain()
         other.sendall(BatchEncoder().encode([Drained()]))
         async with asyncio.timeout(10):
-            while not heard:
+            while not receiver.heard:
                 await asyncio.sleep(0)
         link.close()
         link.close()
@@ -86,5 +98,5 @@ def test_link_goes_on_with_another_keeper() -> None:
 
     # What was meant for the first keeper does not reach the second.
     assert asyncio.run(go_on()) == [Act([Close(2, 1000, "")])]
-    assert lost == ["the keeper closed the link"]
-    assert heard == [Drained()]
+    assert receiver.lost == ["the keeper closed the link"]
+    assert receiver.heard == [Drained()]

@@ -8,17 +8,15 @@ checked it (RFC 6455 section 4.2.1, or RFC 8441) and answers it.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from holdfast.framing.close_codes import NO_CODE, NORMAL, VANISHED
+from holdfast.framing.close_codes import GOING_AWAY, NO_CODE, NORMAL, VANISHED
 from holdfast.http.asgi import EXTENSION
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Awaitable, Callable, MutableMapping
     from typing import Any
 
-    from holdfast.asgi.service import Service
-    from holdfast.asgi.sockets import AsgiSocket
     from holdfast.core.ports import Outbox
     from holdfast.core.request_events import Upgrade
     from holdfast.http.exchange import Receive, Scope, Send
@@ -57,11 +55,21 @@ class Warnings:
             log.log(level, "%s", text)
 
 
+class Keeping(Protocol):
+    """What decides handshakes, and keeps the connections: `asgi/service.py:Service`."""
+
+    @property
+    def http(self) -> Callable[[Scope, Receive, Send], Awaitable[None]]: ...
+
+    async def give(self, accepted: Handshake, upgrade: Upgrade, outbox: Outbox, /) -> None:
+        """Give an accepted handshake to the keeper; return when it was opened, or refused."""
+
+
 class Handshake:
     """One of them; `run` once."""
 
     def __init__(
-        self, service: Service, scope: Scope, receive: Receive, send: Send, warnings: Warnings
+        self, service: Keeping, scope: Scope, receive: Receive, send: Send, warnings: Warnings
     ) -> None:
         self._service = service
         self._scope = scope
@@ -72,7 +80,11 @@ class Handshake:
         version = _spec_version(scope)
         self._can_send_headers = version >= WITH_HEADERS
         self._tells_reasons = version >= WITH_REASONS
-        self._socket: AsgiSocket | None = None
+        self.send_message = send
+        # Receives for the keeper; None until it has the connection.
+        self._serve: Callable[[Receive], Awaitable[None]] | None = None
+        # Whether the client had left before the accept.
+        self._is_lost = False
         # Whether the request, which has no body, was asked for; and whether a 403 is out.
         self._was_read = self._is_refused = False
 
@@ -82,10 +94,12 @@ class Handshake:
         if message["type"] != "websocket.connect":
             return  # The client has left already.
         await self._service.http(self._as_request(), self.receive, self.send)
-        if self._socket is not None:
-            await self._service.serve(self._socket, self._receive_message)
+        if self._serve is not None:
+            await self._serve(self._receive_message)
 
     async def _receive_message(self) -> MutableMapping[str, Any]:
+        if self._is_lost:
+            raise ConnectionResetError("the client left before its handshake was answered")
         message = await self._receive()
         if message.get("code") == NO_CODE and "reason" not in message and self._tells_reasons:
             # uvicorn, of a client that has vanished. Of one that closed, it tells a reason too.
@@ -147,14 +161,24 @@ class Handshake:
             self._warnings.say(NO_HEADERS)
         elif headers:
             accept["headers"] = headers
-        lost = False
         try:
             await self._send(accept)
         except Exception as error:
             # Servers raise when the client has left, and which error that is, differs.
             log.debug("the server failed to accept: %r", error)
-            lost = True
-        self._socket = self._service.adopt(upgrade, outbox, self._send, lost=lost)
+            self._is_lost = True
+        await self._service.give(self, upgrade, outbox)
+        if self._serve is None:
+            # Accepted, and then refused: the server stops.
+            await self._send({"type": "websocket.close", "code": GOING_AWAY})
+
+    # --- asgi/sockets.py:Accepted --------------------------------------------------------
+
+    def open(self, serve: Callable[[Receive], Awaitable[None]], /) -> None:
+        self._serve = serve
+
+    def refuse(self) -> None:
+        """Nothing serves it."""
 
 
 class NativeEndpoints:

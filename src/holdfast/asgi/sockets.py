@@ -18,13 +18,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from holdfast.framing.close_codes import NO_CODE, POLICY_VIOLATION, TOO_BIG, VANISHED
 from holdfast.framing.closing import ANSWERING, CLOSING, GONE, OPEN, Do, Fact, step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, MutableMapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
     from typing import Any
 
     from holdfast.config import KeeperLimits
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from holdfast.http.exchange import Receive, Send
     from holdfast.ledger.connection import Connection
     from holdfast.ledger.ledger import Ledger
-    from holdfast.ledger.worker_pool import Worker
-    from holdfast.wire.messages import Handover
 
 log = logging.getLogger("holdfast.keeper")
 
@@ -65,6 +64,19 @@ def _read_close(message: MutableMapping[str, Any]) -> Close:
     reason: str | None = message.get("reason")
     # An IntEnum is no code for the wire between keeper and worker.
     return Close(NO_CODE if code is None else int(code), reason or "")
+
+
+class Accepted(Protocol):
+    """A handshake that the server has accepted, on its way to the keeper."""
+
+    @property
+    def send_message(self) -> Send: ...
+
+    def open(self, serve: Callable[[Receive], Awaitable[None]], /) -> None:
+        """The keeper has it; `serve` is to be run until it returns."""
+
+    def refuse(self) -> None:
+        """The keeper does not take it."""
 
 
 class AsgiSocket:
@@ -110,6 +122,7 @@ class AsgiSockets:
 
     Args:
         end_turn: to be called when the ledger was told something.
+        on_left: called with the `address_key` of each connection that is gone.
     """
 
     def __init__(
@@ -118,6 +131,7 @@ class AsgiSockets:
         limits: KeeperLimits,
         loop: asyncio.AbstractEventLoop,
         end_turn: Callable[[], None],
+        on_left: Callable[[str], None],
     ) -> None:
         self.hits: Counter[str] = Counter()
         self.received = 0
@@ -125,6 +139,7 @@ class AsgiSockets:
         self._limits = limits
         self._loop = loop
         self._end_turn = end_turn
+        self._on_left = on_left
         # Those with something new in their rows.
         self._dirty: list[AsgiSocket] = []
         # Those whose tasks wait until their close events were handled.
@@ -132,16 +147,25 @@ class AsgiSockets:
 
     # --- one connection, from its adoption to its end -------------------------------------------
 
-    def open(self, handover: Handover, worker: Worker | None, send: Send) -> AsgiSocket:
-        """Own a connection whose handshake was answered; what its listener sent comes first."""
-        connection = self._ledger.adopt(handover, worker)
-        # The serial is of this process, and the details of its own making.
-        assert connection is not None
-        sock = connection.socket = AsgiSocket(connection, send)
-        self._end_turn()
-        return sock
+    def adopt(
+        self,
+        given: Accepted,
+        /,
+        connection: Connection,
+        response: bytes,
+        leftover: bytes,
+        *,
+        address_key: str,
+        bits: int,
+    ) -> None:
+        """Own a connection whose handshake the server has answered."""
+        sock = connection.socket = AsgiSocket(connection, given.send_message)
+        given.open(partial(self.serve, sock, address_key))
 
-    async def serve(self, sock: AsgiSocket, receive: Receive) -> None:
+    def refuse(self, given: Accepted, status: int, /) -> None:
+        given.refuse()
+
+    async def serve(self, sock: AsgiSocket, address_key: str, receive: Receive) -> None:
         """Receive until the connection has ended and its close event was handled."""
         try:
             # A timeout without a time is asyncio's way to cancel a part of a task and no more.
@@ -159,6 +183,7 @@ class AsgiSockets:
             log.debug("the server failed to receive: %r", error)
             self.lose(sock)
         await self._finish(sock)
+        self._on_left(address_key)
 
     async def _receive_all(self, sock: AsgiSocket, receive: Receive) -> None:
         while sock.stage < ANSWERING:
@@ -249,18 +274,6 @@ class AsgiSockets:
 
     def evict(self, sockets: Iterable[Any], enough: int) -> int:
         return 0  # Memory is the server's business.
-
-    def adopt(
-        self,
-        fd: int,
-        connection: Connection,
-        response: bytes,
-        leftover: bytes,
-        *,
-        address_key: str,
-        bits: int,
-    ) -> None:
-        raise AssertionError("an ASGI server gives no descriptors")
 
     # --- writing --------------------------------------------------------------------------------
 

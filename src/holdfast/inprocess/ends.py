@@ -1,4 +1,4 @@
-"""A worker's ends, in the process of its keeper and of its supervisor: `worker/ends.py:Ends`.
+"""The ends of a worker that shares its process with its keeper.
 
 Shell. Private.
 """
@@ -8,114 +8,48 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from holdfast.config import AsgiSettings, worker_settings
 from holdfast.http.asgi import HandoverUnavailable
-from holdfast.inprocess.link import WorkerEnd
-from holdfast.worker.handover import make_record
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Sequence
+    from typing import Any
 
-    from holdfast.core.ports import Outbox
-    from holdfast.core.request_events import Upgrade
-    from holdfast.keeper.switchboard import Switchboard
-    from holdfast.wire import control
-    from holdfast.wire import messages as wire
-    from holdfast.worker.ends import Control
-    from holdfast.worker.handover import SocketTaker
-    from holdfast.worker.stream_link import Link
+    from holdfast.config import ServerSettings, WorkerSettings
+    from holdfast.inprocess.link import KeeperEnd
+
+# Where there is one worker: its generation; and one that will never be. To prefer that one has the
+# keeper drain the worker.
+GENERATION = 1
+NEVER = 2
+
+# No descriptor is inherited.
+NO_DESCRIPTORS = {"control_fd": -1, "stream_fd": -1, "handover_fd": -1, "listen_fd": -1}
 
 
-class DirectEnds:
-    """What joins a worker to a switchboard, and to what stands in for a supervisor.
+def settings_of_worker(
+    settings: ServerSettings | AsgiSettings, *, worker: int, **own: Any
+) -> WorkerSettings:
+    """Make the settings of a worker, the first of its generation, that is never replaced.
 
     Args:
-        worker: its number.
-        on_report: called with what the worker says to its supervisor.
+        own: what is other than that.
     """
-
-    def __init__(
-        self,
-        worker: int,
-        switchboard: Switchboard,
-        loop: asyncio.AbstractEventLoop,
-        on_report: Callable[[control.FromWorker], None],
-    ) -> None:
-        self._worker = worker
-        self._switchboard = switchboard
-        self._loop = loop
-        self._on_report = on_report
-        self._obey: Callable[[control.ToWorker, list[int]], None] | None = None
-        self._link: WorkerEnd | None = None
-
-    def tell(self, message: control.ToWorker) -> None:
-        """Say something to the worker, as its supervisor would."""
-        assert self._obey is not None
-        self._obey(message, [])
-
-    # --- worker/ends.py:Ends --------------------------------------------------------------------
-
-    def join_supervisor(
-        self, on_message: Callable[[control.ToWorker, list[int]], None], on_lost: Callable[[], None]
-    ) -> Control:
-        self._obey = on_message
-        return _Reports(self._on_report)
-
-    def join_keeper(
-        self,
-        on_messages: Callable[[list[wire.ToWorker]], None],
-        on_lost: Callable[[str], None],
-    ) -> Link:
-        self._link = WorkerEnd(self._worker, self._switchboard, self._loop, on_messages)
-        return self._link
-
-    def handover(self, leaving: list[wire.Action]) -> SocketTaker:
-        assert self._link is not None
-        return _Handover(self._link, leaving)
-
-    async def join_other_keeper(self, stream_fd: int, handover_fd: int) -> None:
-        raise AssertionError("a keeper that ends takes this process with it")
+    single: dict[str, Any] = {"generation": GENERATION, "first": True}
+    single |= {"idle_timeout": 0.0, "max_events": 0, "max_rss": 0}
+    if isinstance(settings, AsgiSettings):
+        single["application"] = ""  # It was loaded by somebody else.
+    return worker_settings(settings, worker=worker, **{**NO_DESCRIPTORS, **single, **own})
 
 
-class _Reports:
-    """`worker/ends.py:Control`."""
+class CopiedDescriptors:
+    """`worker/handover.py:Descriptors`: copies of them, for a keeper in this process."""
 
-    def __init__(self, on_report: Callable[[control.FromWorker], None]) -> None:
-        self.send = on_report
-
-
-class _Handover:
-    """`worker/handover.py:SocketTaker`."""
-
-    def __init__(self, link: WorkerEnd, leaving: list[wire.Action]) -> None:
-        self._link = link
-        self._leaving = leaving
+    def __init__(self, keeper_end: KeeperEnd) -> None:
+        self._keeper_end = keeper_end
 
     async def give_descriptor(self, serial: int, fd: int) -> None:
         try:
             copy = os.dup(fd)
         except OSError as error:
             raise HandoverUnavailable(f"its descriptor cannot be copied: {error}") from error
-        self._link.keeper_end.give_descriptor(serial, copy)
-
-    def announce(
-        self,
-        upgrade: Upgrade,
-        outbox: Outbox,
-        request_headers: Sequence[tuple[bytes, bytes]],
-        leftover: bytes,
-        *,
-        address: str,
-        lost: bool,
-    ) -> None:
-        record = make_record(
-            upgrade,
-            outbox,
-            request_headers,
-            leftover,
-            self._leaving,
-            address=address,
-            lost=lost,
-        )
-        self._link.collect(record)
-        self._link.flush()
+        self._keeper_end.give_socket(serial, copy)

@@ -113,7 +113,7 @@ class WorkerLink:
             self._unsent = batch
             self._write()
 
-    def take_descriptor(self, serial: int) -> int | None:
+    def take_socket(self, serial: int) -> int | None:
         """Return the descriptor that came for `serial`, or None if the worker sent none.
 
         The worker sends the descriptor before the record that announces it, so it is here.

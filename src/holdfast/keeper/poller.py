@@ -29,16 +29,21 @@ class Target(Protocol):
     def on_ready(self, events: int) -> None: ...
 
 
+class Turns(Protocol):
+    """What is told of a poller's turns; `keeper/switchboard.py:Switchboard` in a keeper."""
+
+    def tick(self, now: float, /) -> None:
+        """An interval has passed; it is called before the next turn."""
+
+    def end_turn(self) -> None:
+        """All targets of a turn were called: send what the turn produced."""
+
+
 class Poller:
-    """Calls targets whose descriptors are ready, then ends the turn.
+    """Calls targets whose descriptors are ready."""
 
-    Args:
-        end_turn: called after each turn, to send what the turn produced.
-    """
-
-    def __init__(self, end_turn: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._end_turn = end_turn
         # By descriptor: the kernel gives the lowest free number, so the list stays dense.
         self._targets: list[Target | None] = []
         self._is_running = False
@@ -75,18 +80,18 @@ class Poller:
             target = self._targets[fd]
             if target is not None:
                 target.on_ready(events)
-        self._end_turn()
 
-    def run(self, tick: Callable[[float], None], interval: float) -> None:
-        """Turn until `stop`, and call `tick` with the time every `interval` seconds."""
+    def run(self, turns: Turns, interval: float) -> None:
+        """Turn until `stop`, with a tick every `interval` seconds."""
         self._is_running = True
         due = time.monotonic()
         while self._is_running:
             now = time.monotonic()
             if now >= due:
                 due = now + interval
-                tick(now)
+                turns.tick(now)
             self.turn(due - now)
+            turns.end_turn()
 
     def stop(self) -> None:
         """End `run` with this turn."""

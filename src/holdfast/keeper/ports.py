@@ -40,8 +40,11 @@ class KeeperLink(Protocol):
     def flush(self) -> None:
         """Send what the turn produced."""
 
-    def take_descriptor(self, serial: int) -> int | None:
-        """Return the descriptor that came for `serial`, or None if the worker sent none."""
+    def take_socket(self, serial: int) -> Any:
+        """Return the socket that the worker gave for `serial`, or None if it gave none.
+
+        What a socket is, only those who give it and `ClientSockets` know.
+        """
 
     def is_stuck(self, now: float, patience: float) -> bool:
         """Tell whether a batch has been coming for `patience` seconds, and nothing more of it."""
@@ -60,7 +63,8 @@ class ClientSockets(Protocol):
 
     def adopt(
         self,
-        fd: int,
+        given: Any,
+        /,
         connection: Connection,
         response: bytes,
         leftover: bytes,
@@ -68,7 +72,10 @@ class ClientSockets(Protocol):
         address_key: str,
         bits: int,
     ) -> None:
-        """Own a descriptor that a worker gave."""
+        """Own a socket that a worker gave, and answer its handshake."""
+
+    def refuse(self, given: Any, status: int, /) -> None:
+        """Answer the handshake of a socket that a worker gave with an error, and let go of it."""
 
     def evict(self, sockets: Iterable[Any], enough: int) -> int:
         """Close those that hold most memory; return how many were closed."""

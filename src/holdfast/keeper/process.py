@@ -15,9 +15,13 @@ import signal
 import socket
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from holdfast.config import KeeperSettings, from_json
+from holdfast.keeper.link import WorkerLink
+from holdfast.keeper.poller import Poller
+from holdfast.keeper.sockets import open_sockets
 from holdfast.keeper.switchboard import Switchboard
 from holdfast.ledger.ledger import TICK
 from holdfast.process.control import ControlLink
@@ -41,14 +45,15 @@ class Keeper:
     def __init__(self, settings: KeeperSettings) -> None:
         # Without a data directory a node is as old as its keeper, and so are the ids it made.
         node, key = secrets.token_bytes(NODE_BYTES), secrets.token_bytes(KEY_BYTES)
+        self._poller = poller = Poller()
         self._switchboard = Switchboard(
             allow_descriptors(settings.limits),
             node,
             key,
             self._report,
+            sockets=partial(open_sockets, poller),
             patience=settings.event_timeout,
         )
-        poller = self._switchboard.poller
         self._control: ControlLink[control.ToKeeper] = ControlLink(
             socket.socket(fileno=settings.control_fd),
             control.ToKeeper,
@@ -59,7 +64,7 @@ class Keeper:
 
     def run(self) -> None:
         """Serve until the supervisor is gone."""
-        self._switchboard.poller.run(self._switchboard.tick, TICK)
+        self._poller.run(self._switchboard, TICK)
 
     def _report(self, message: control.FromKeeper) -> None:
         self._control.send(message)
@@ -68,7 +73,16 @@ class Keeper:
         switchboard = self._switchboard
         if isinstance(message, control.AddWorker):
             stream_fd, handover_fd = fds
-            switchboard.add_worker(message.worker, stream_fd, handover_fd)
+            switchboard.add_link(
+                WorkerLink(
+                    message.worker,
+                    stream_fd,
+                    handover_fd,
+                    self._poller,
+                    on_messages=switchboard.receive,
+                    on_lost=switchboard.lose_link,
+                )
+            )
         elif isinstance(message, control.Prefer):
             switchboard.prefer(message.generation)
         elif isinstance(message, control.DrainWorker):

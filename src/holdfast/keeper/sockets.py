@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from http import HTTPStatus
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,12 @@ if TYPE_CHECKING:
 
     from holdfast.config import KeeperLimits
     from holdfast.keeper.poller import Poller
+    from holdfast.keeper.switchboard import Switchboard
     from holdfast.ledger.connection import Connection
     from holdfast.ledger.ledger import Ledger
+
+# When a client that was turned away may come again. It has to be said, or all come at once.
+RETRY_AFTER = 5  # seconds
 
 PING = encode_ping()
 
@@ -110,6 +115,22 @@ class Sockets:
         if sock.due:
             self._keepalive.put(fd, sock.due)
         self._reader.begin(sock, leftover)
+
+    def refuse(self, fd: int, status: int) -> None:
+        """Answer a handshake with an error, and close the socket."""
+        phrase = HTTPStatus(status).phrase
+        body = f"{phrase}\n"
+        head = (
+            f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain\r\n"
+            f"Content-Length: {len(body)}\r\nRetry-After: {RETRY_AFTER}\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        try:
+            os.write(fd, (head + body).encode())
+        except OSError:
+            pass  # The client is gone; nobody is left to tell.
+        finally:
+            os.close(fd)
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -197,3 +218,14 @@ class Sockets:
         """Return what waits here of this connection: half a message, or what it does not read."""
         unfinished = 0 if sock.decoder is None else sock.decoder.buffered
         return unfinished + self._writer.waiting(sock)
+
+
+def open_sockets(poller: Poller, switchboard: Switchboard) -> Sockets:
+    """Make the sockets of a switchboard whose clients are descriptors."""
+    return Sockets(
+        switchboard.ledger,
+        poller,
+        switchboard.limits,
+        on_left=switchboard.admission.leave,
+        on_pressure=switchboard.tell_pressure,
+    )

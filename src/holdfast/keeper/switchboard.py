@@ -7,7 +7,6 @@ the turn its commands are run, then every socket and link with output is written
 from __future__ import annotations
 
 import logging
-import os
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -16,10 +15,7 @@ from holdfast.framing.close_codes import VANISHED
 from holdfast.framing.deflate import negotiate
 from holdfast.framing.handshake import encode_response
 from holdfast.keeper.admission import Admission, Refusal
-from holdfast.keeper.link import WorkerLink
 from holdfast.keeper.memory import Memory
-from holdfast.keeper.poller import Poller
-from holdfast.keeper.sockets import Sockets
 from holdfast.ledger import commands as do
 from holdfast.ledger.ledger import Ledger
 from holdfast.wire import control
@@ -27,16 +23,17 @@ from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from holdfast.config import KeeperLimits
     from holdfast.keeper.ports import ClientSockets, KeeperLink
     from holdfast.ledger.connection import Connection
 
-log = logging.getLogger("holdfast.keeper")
+    # Makes the clients' sockets, which tell the switchboard's ledger what happens to them.
+    SocketsOf: TypeAlias = "Callable[[Switchboard], ClientSockets]"
 
-# When a client that was turned away may come again. It has to be said, or all come at once.
-RETRY_AFTER = 5  # seconds
+
+log = logging.getLogger("holdfast.keeper")
 
 # Whoever comes while the workers leave: nobody could dispatch the close event.
 STOPPING = Refusal(503, "the server stops", "")
@@ -46,15 +43,17 @@ SOON = 16 * 1024 * 1024
 
 
 class Switchboard:
-    """The keeper, but for its process and its control link.
+    """The keeper, but for its process, its control link, and what sockets and links are made of.
 
     Args:
+        sockets: makes the clients' sockets. It is called once, with this switchboard, which is
+            complete but for them.
         node: 5 bytes that name this keeper in connection ids.
         key: secret for connection ids.
         report: sends a message to the supervisor.
         patience: seconds that a worker may take to write a batch that it has begun; 0 for ever.
-        sockets: makes the clients' sockets, where they are somebody else's; then there is no
-            `poller`, and nobody gives descriptors.
+        shares_channels: whether all workers are in one process and have the same channel objects;
+            then a publication is told to one of them.
     """
 
     def __init__(
@@ -63,42 +62,33 @@ class Switchboard:
         node: bytes,
         key: bytes,
         report: Callable[[control.FromKeeper], None],
+        *,
+        sockets: SocketsOf,
         patience: float = 60.0,
-        sockets: Callable[[Ledger], ClientSockets] | None = None,
+        shares_channels: bool = False,
     ) -> None:
+        self.limits = limits
+        self.ledger = Ledger(limits)
+        self.admission = Admission(
+            most=limits.max_connections,
+            most_per_address=limits.max_connections_per_address,
+            most_per_second=limits.max_handshakes,
+        )
         self._patience = patience
+        self._shares_channels = shares_channels
         self._welcome = wire.Welcome(wire.VERSION, node, key)
         self._report = report
         self._links: dict[int, KeeperLink] = {}
         # Workers whose version of the wire is known.
         self._greeted: set[int] = set()
         self._deliveries = 0
-        self._ledger = Ledger(limits)
-        self._compresses = limits.compress
         self._memory = Memory(limits.max_memory)
-        self._admission = Admission(
-            most=limits.max_connections,
-            most_per_address=limits.max_connections_per_address,
-            most_per_second=limits.max_handshakes,
-        )
         self._is_stopping = False
         # Refusals that are not in the log yet, and why the last one was.
         self._turned_away = 0
         self._why = ""
         # What had been received when the memory was looked at last.
         self._received = 0
-        self._sockets: ClientSockets
-        if sockets is None:
-            self.poller = Poller(self.end_turn)
-            self._sockets = Sockets(
-                self._ledger,
-                self.poller,
-                limits,
-                on_left=self._admission.leave,
-                on_pressure=self._tell_pressure,
-            )
-        else:
-            self._sockets = sockets(self._ledger)
         self._run: dict[type[do.Command], Callable[[Any], None]] = {
             do.DeliverTo: self._deliver,
             do.WriteMany: lambda c: self._sockets.write_many(c.connections, c.data),
@@ -116,42 +106,36 @@ class Switchboard:
 
         self._rare: dict[type[wire.FromWorker], Callable[[KeeperLink, Any], None]] = {
             wire.Hello: self._welcome_worker,
-            wire.Listen: lambda link, m: self._ledger.listen(link.worker, m.channel),
-            wire.Unlisten: lambda link, m: self._ledger.unlisten(link.worker, m.channel),
+            wire.Listen: lambda link, m: self.ledger.listen(link.worker, m.channel),
+            wire.Unlisten: lambda link, m: self.ledger.unlisten(link.worker, m.channel),
             wire.Alive: self._receive_alive,
             wire.Search: self._search,
             wire.LookUp: self._look_up,
             wire.Release: self._release,
         }
+        self._sockets = sockets(self)
 
     # --- the supervisor's orders ----------------------------------------------------------------
 
-    def add_worker(self, worker: int, stream_fd: int, handover_fd: int) -> None:
-        self.add_link(
-            WorkerLink(
-                worker,
-                stream_fd,
-                handover_fd,
-                self.poller,
-                on_messages=self.receive,
-                on_lost=self._lose_worker,
-            )
-        )
-
     def add_link(self, link: KeeperLink) -> None:
-        """Join a worker; what comes over its link is to be told to `receive`."""
+        """Join a worker; what comes over its link is to be told to `receive` and `lose_link`."""
         self._links[link.worker] = link
 
     def prefer(self, generation: int) -> None:
-        self._ledger.prefer(generation)
+        self.ledger.prefer(generation)
 
     def drain(self, worker: int) -> None:
-        self._ledger.drain(worker)
+        self.ledger.drain(worker)
 
     def close_all(self, code: int, reason: str) -> None:
         """Let nobody in from here on, and report when the last connection is gone."""
         self._is_stopping = True
-        self._ledger.close_all(code, reason)
+        self.ledger.close_all(code, reason)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """True while something is to be delivered and no worker is there to take it."""
+        return self.ledger.waiting > 0
 
     def discount_memory(self) -> None:
         """For direct mode: what the process takes so far is not for connections."""
@@ -159,10 +143,10 @@ class Switchboard:
             self._memory.limit += self._memory.resident()
 
     def status(self) -> control.KeeperStatus:
-        counts = self._ledger.counts
+        counts = self.ledger.counts
         return control.KeeperStatus(
-            connections=len(self._ledger),
-            waiting=self._ledger.waiting,
+            connections=len(self.ledger),
+            waiting=self.ledger.waiting,
             accepted=counts.accepted,
             deliveries=self._deliveries,
             redeliveries=counts.redeliveries,
@@ -171,13 +155,13 @@ class Switchboard:
             hits={
                 "mailbox_messages": counts.pauses,
                 "max_attempts": counts.quarantined,
-                **(self._sockets.hits + self._admission.hits),
+                **(self._sockets.hits + self.admission.hits),
             },
         )
 
     def tick(self, now: float) -> None:
         """To be called a few times a second."""
-        self._ledger.tick()
+        self.ledger.tick()
         self._sockets.tick(now)
         for link in list(self._links.values()):
             if self._patience and link.is_stuck(now, self._patience):
@@ -189,15 +173,15 @@ class Switchboard:
     def _watch_memory(self) -> None:
         """Near the limit, let nobody in, read less, and close those who hold most."""
         self._received = self._sockets.received
-        was_short, is_short = self._admission.is_short_of_memory, self._memory.is_short()
+        was_short, is_short = self.admission.is_short_of_memory, self._memory.is_short()
         if is_short:
-            sockets = [each.socket for each in self._ledger if each.socket is not None]
+            sockets = [each.socket for each in self.ledger if each.socket is not None]
             closed = self._sockets.evict(sockets, self._memory.limit // 4)
             if closed:
                 log.error("short of memory (--max-memory): closed %d that held most of it", closed)
             self._memory.give_back()
             is_short = self._memory.is_short()
-        self._admission.is_short_of_memory = self._ledger.is_short_of_memory = is_short
+        self.admission.is_short_of_memory = self.ledger.is_short_of_memory = is_short
         if is_short and not was_short:
             log.error("short of memory (--max-memory): new connections get a 503")
 
@@ -214,7 +198,7 @@ class Switchboard:
         if self._sockets.received - self._received > SOON:
             self._watch_memory()
         write = self._sockets.write
-        commands = self._ledger.take_commands()
+        commands = self.ledger.take_commands()
         while True:
             for command in commands:
                 if type(command) is do.WriteMessage:
@@ -224,7 +208,7 @@ class Switchboard:
                     self._run[type(command)](command)
             self._sockets.flush()
             # A write may have found its client gone, which is a new fact.
-            commands = self._ledger.take_commands()
+            commands = self.ledger.take_commands()
             if not commands:
                 break
         for link in self._links.values():
@@ -238,12 +222,14 @@ class Switchboard:
             link.send_all(command.deliveries)
 
     def _publish(self, command: do.PublishTo) -> None:
-        for worker in command.workers:
+        workers = [max(command.workers)] if self._shares_channels else command.workers
+        for worker in workers:
             link = self._links.get(worker)
             if link is not None:
                 link.send_if_room(command.publication)
 
-    def _tell_pressure(self, connection: Connection, is_high: bool) -> None:
+    def tell_pressure(self, connection: Connection, is_high: bool) -> None:
+        """The client of an attended connection does not read what is sent to it, or does again."""
         if connection.worker is not None:
             self._tell(connection.worker.number, wire.Pressure(connection.serial, is_high))
 
@@ -256,7 +242,7 @@ class Switchboard:
 
     def receive(self, link: KeeperLink, messages: list[wire.FromWorker]) -> None:
         """A worker has said something. The turn ends later, and is the caller's to end."""
-        worker, receive_ack = link.ready, self._ledger.receive_ack
+        worker, receive_ack = link.ready, self.ledger.receive_ack
         if worker is None and not self._has_greeted(link, messages):
             return
         for message in messages:
@@ -267,7 +253,7 @@ class Switchboard:
             elif not link.is_open:
                 return
             elif type(message) is wire.Act:
-                self._ledger.receive_actions(message.actions)
+                self.ledger.receive_actions(message.actions)
             elif type(message) is wire.Handover:
                 self._adopt(link, message)
             elif type(message) is wire.Ready:
@@ -294,33 +280,33 @@ class Switchboard:
 
     def _make_ready(self, link: KeeperLink, ready: wire.Ready) -> None:
         if link.ready is None:
-            link.ready = self._ledger.worker_ready(link.worker, ready.generation)
+            link.ready = self.ledger.worker_ready(link.worker, ready.generation)
         else:
             self._drop_worker(do.DropWorker(link.worker, "it became ready twice"))
 
     def _receive_alive(self, link: KeeperLink, _: wire.Alive) -> None:
         if link.ready is not None:
-            self._ledger.receive_alive(link.ready)
+            self.ledger.receive_alive(link.ready)
 
     def _release(self, link: KeeperLink, release: wire.Release) -> None:
         if link.ready is not None:
-            self._ledger.release(link.ready, release.connection)
+            self.ledger.release(link.ready, release.connection)
 
     def _search(self, link: KeeperLink, query: wire.Search) -> None:
-        serials = self._ledger.search(query.channel, query.limit)
+        serials = self.ledger.search(query.channel, query.limit)
         link.send(wire.SearchResult(query.query, serials))
 
     def _look_up(self, link: KeeperLink, query: wire.LookUp) -> None:
-        link.send(wire.LookUpResult(query.query, self._ledger.look_up(query.serials)))
+        link.send(wire.LookUpResult(query.query, self.ledger.look_up(query.serials)))
 
     def _adopt(self, link: KeeperLink, handover: wire.Handover) -> None:
-        fd = None if handover.lost else link.take_descriptor(handover.serial)
-        if fd is None and not handover.lost:
-            why = "announced a connection without giving its descriptor"
+        given = None if handover.lost else link.take_socket(handover.serial)
+        if given is None and not handover.lost:
+            why = "announced a connection without giving its socket"
             self._drop_worker(do.DropWorker(link.worker, why))
             return
         agreement = None
-        if self._compresses and handover.extensions:
+        if self.limits.compress and handover.extensions:
             agreement = negotiate([(b"sec-websocket-extensions", handover.extensions)])
         try:
             response = encode_response(
@@ -330,24 +316,24 @@ class Switchboard:
                 extensions=None if agreement is None else agreement.extensions,
             )
         except ValueError as error:
-            self._refuse(link, handover.serial, fd, str(error))
+            self._refuse(link, handover.serial, given, str(error))
             return
         address_key: Refusal | str = STOPPING
         if not self._is_stopping:
-            address_key = self._admission.enter(handover.address, time.monotonic())
+            address_key = self.admission.enter(handover.address, time.monotonic())
         if isinstance(address_key, Refusal):
-            self._turn_away(link, handover, fd, address_key)
+            self._turn_away(link, handover, given, address_key)
             return
-        connection = self._ledger.adopt(handover, link.ready)
+        connection = self.ledger.adopt(handover, link.ready)
         if connection is None:
-            self._admission.leave(address_key)
-            self._refuse(link, handover.serial, fd, "its serial or its details make no sense")
-        elif fd is None:
-            self._admission.leave(address_key)
-            self._ledger.receive_close(connection, VANISHED, "")
+            self.admission.leave(address_key)
+            self._refuse(link, handover.serial, given, "its serial or its details make no sense")
+        elif given is None:
+            self.admission.leave(address_key)
+            self.ledger.receive_close(connection, VANISHED, "")
         else:
             self._sockets.adopt(
-                fd,
+                given,
                 connection,
                 response,
                 handover.leftover,
@@ -356,7 +342,7 @@ class Switchboard:
             )
 
     def _turn_away(
-        self, link: KeeperLink, handover: wire.Handover, fd: int | None, refusal: Refusal
+        self, link: KeeperLink, handover: wire.Handover, given: Any, refusal: Refusal
     ) -> None:
         """A limit is reached: the worker has done nothing wrong, and nothing of it is applied."""
         self._turned_away += 1
@@ -364,30 +350,37 @@ class Switchboard:
         if handover.endpoint:
             # It waits for what its client says. A listener has returned and waits for nothing.
             link.send(wire.Refused(handover.serial, ""))
-        if fd is not None:
-            _respond(fd, refusal.status)
+        if given is not None:
+            self._sockets.refuse(given, refusal.status)
 
-    def _refuse(self, link: KeeperLink, serial: int, fd: int | None, why: str) -> None:
+    def _refuse(self, link: KeeperLink, serial: int, given: Any, why: str) -> None:
         log.error("connection %#x from worker %d was refused: %s", serial, link.worker, why)
         link.send(wire.Refused(serial, why))
-        if fd is not None:
-            _respond(fd, HTTPStatus.SERVICE_UNAVAILABLE)
+        if given is not None:
+            self._sockets.refuse(given, HTTPStatus.SERVICE_UNAVAILABLE)
 
-    def _lose_worker(self, link: KeeperLink, why: str | None) -> None:
+    def lose_link(self, link: KeeperLink, why: str | None) -> None:
+        """A worker's link has ended; told again, it changes nothing.
+
+        Args:
+            why: what the worker did wrong; None if it has left, or was lost.
+        """
+        if self._links.get(link.worker) is not link:
+            return
         del self._links[link.worker]
         self._greeted.discard(link.worker)
-        self._ledger.link_lost(link.worker)
+        self.ledger.link_lost(link.worker)
         if why is not None:
             log.error("worker %d was cut off: %s", link.worker, why)
             self._report(control.WorkerDropped(link.worker, why))
         if link.ready is not None:
-            self._ledger.worker_lost(link.ready)
+            self.ledger.worker_lost(link.ready)
 
     def _drop_worker(self, command: do.DropWorker) -> None:
         link = self._links.get(command.worker)
         if link is not None:
             link.cut()
-            self._lose_worker(link, command.why)
+            self.lose_link(link, command.why)
 
 
 def _log_given_up(command: do.EndpointGivenUp) -> None:
@@ -396,22 +389,6 @@ def _log_given_up(command: do.EndpointGivenUp) -> None:
         command.connection.serial,
         command.attempts,
     )
-
-
-def _respond(fd: int, status: int) -> None:
-    """Answer a handshake with an error, and close the socket."""
-    phrase = HTTPStatus(status).phrase
-    body = f"{phrase}\n"
-    head = (
-        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain\r\n"
-        f"Content-Length: {len(body)}\r\nRetry-After: {RETRY_AFTER}\r\nConnection: close\r\n\r\n"
-    )
-    try:
-        os.write(fd, (head + body).encode())
-    except OSError:
-        pass  # The client is gone; nobody is left to tell.
-    finally:
-        os.close(fd)
 
 
 def _log_quarantined(command: do.Quarantined) -> None:

@@ -14,7 +14,7 @@ fixture `holdfast_server`, a StartServer, gives a real Server.
 """
 
 # Enters: an application. Leaves: responses, messages, what its listeners raised. Doors: core,
-# config, wire, framing, hosts, the keeper's pure files, the worker's parts.
+# config, wire, hosts, inprocess, keeper, worker.
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """TestClient: an application in memory, and what a test can do to it.
 
-No socket, no process, no file: the real ledger, inbox, dispatch and HTTP side, joined in the event
-loop that the test runs in.
+No socket, no process, no file: the real switchboard and the real life of a worker, joined in the
+event loop that the test runs in.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from holdfast.http.asgi import EXTENSION
 from holdfast.testing.errors import UpgradeRefused
-from holdfast.testing.keeper import Peer
+from holdfast.testing.life import SocketHandle
+from holdfast.testing.lives import Lives
 from holdfast.testing.round_trip import RoundTrip
 from holdfast.testing.session import Session
+from holdfast.testing.sockets import Peer
 from holdfast.testing.stream import Stream, raise_first
-from holdfast.testing.supervisor import Supervisor
 from holdfast.testing.websocket import WebSocket
-from holdfast.testing.worker import SocketHandle
 from holdfast.web.headers import Headers
 from holdfast.web.json import to_json
 from holdfast.web.request import Request
@@ -79,10 +79,10 @@ class TestClient:
         self._timeout = timeout
         self._session: Session | None = None
         # None while the client is not open.
-        self._supervisor: Supervisor | None = None
+        self._lives: Lives | None = None
 
     def __repr__(self) -> str:
-        state = "closed" if self._supervisor is None else f"{self.connections} connections"
+        state = "closed" if self._lives is None else f"{self.connections} connections"
         return f"<TestClient {self._base_url} {state}>"
 
     async def __aenter__(self) -> Self:
@@ -92,17 +92,17 @@ class TestClient:
             ApplicationError: install, activate or startup failed; `__cause__` is what was raised.
             RuntimeError: the client is open already.
         """
-        if self._supervisor is not None:
+        if self._lives is not None:
             raise RuntimeError("this TestClient is open already; make another one")
         self._session = session = Session(asyncio.get_running_loop(), self._timeout)
-        self._supervisor = supervisor = Supervisor(self._app, session)
-        session.clock.follow(supervisor.keeper.tick)
+        self._lives = lives = Lives(self._app, session)
+        session.clock.follow(lives.keeper.tick)
         try:
-            await supervisor.open()
+            await lives.open()
         except BaseException:
-            self._supervisor = None
-            await supervisor.abort()
-            self._leave(session, supervisor)
+            self._lives = None
+            await lives.abort()
+            self._leave(session, lives)
             raise
         return self
 
@@ -156,7 +156,7 @@ class TestClient:
                 response that it stands for, unless its status is 500.
         """
         request = self._request(url, method, headers, body, json, form)
-        supervisor, session = self._open()
+        lives, session = self._open()
         trip = RoundTrip(session.loop, request)
         chunks: list[bytes] = []
 
@@ -166,7 +166,7 @@ class TestClient:
             return trip.is_over or trip.is_complete
 
         known = len(session.reports)
-        (await supervisor.worker()).begin(trip)
+        (await lives.worker()).requests.begin(trip)
         try:
             late = f"no complete response to {trip}"
             await session.until(
@@ -196,10 +196,10 @@ class TestClient:
         `timeout` is for the start of the response.
         """
         request = self._request(url, method, headers, body)
-        supervisor, session = self._open()
+        lives, session = self._open()
         trip = RoundTrip(session.loop, request)
         known = len(session.reports)
-        (await supervisor.worker()).begin(trip)
+        (await lives.worker()).requests.begin(trip)
         try:
             late = f"no response to {trip}"
             await session.until(
@@ -248,13 +248,13 @@ class TestClient:
             Exception: what a listener raised, with `raise_errors`.
         """
         request = self._request(url, "GET", _handshake(headers, subprotocols))
-        supervisor, session = self._open()
+        lives, session = self._open()
         peer = Peer(session.loop, request.url.pathname)
-        worker = await supervisor.worker()
+        worker = await lives.worker()
         handle = SocketHandle(worker, peer, request.headers.raw)
         trip = RoundTrip(session.loop, request, extensions={EXTENSION: handle}, pulse=peer.pulse)
         known = len(session.reports)
-        worker.begin(trip)
+        worker.requests.begin(trip)
         try:
             await session.until(
                 lambda: peer.is_answered or trip.is_complete or trip.is_broken,
@@ -269,7 +269,7 @@ class TestClient:
             trip.leave()
             peer.has_left = True
             raise
-        ws = WebSocket(session, supervisor.keeper, peer, self.settle)
+        ws = WebSocket(session, peer, self.settle)
         try:
             yield ws
         except BaseException:
@@ -331,10 +331,10 @@ class TestClient:
         Raises:
             TimeoutError: something goes on; says what, and quotes what listeners raised meanwhile.
         """
-        supervisor, session = self._open()
+        lives, session = self._open()
         await session.until(
-            lambda: supervisor.is_idle,
-            lambda: f"not settled ({'; '.join(supervisor.busy())})",
+            lambda: lives.is_idle,
+            lambda: f"not settled ({'; '.join(lives.busy())})",
             timeout=timeout,
         )
 
@@ -358,25 +358,25 @@ class TestClient:
 
     # --- inside ---------------------------------------------------------------------------------
 
-    def _open(self) -> tuple[Supervisor, Session]:
-        if self._supervisor is None or self._session is None:
+    def _open(self) -> tuple[Lives, Session]:
+        if self._lives is None or self._session is None:
             raise RuntimeError("this TestClient is not open: use it inside of `async with`")
-        return self._supervisor, self._session
+        return self._lives, self._session
 
     async def _close(self, *, quietly: bool) -> None:
-        supervisor, session = self._open()
-        self._supervisor = None
+        lives, session = self._open()
+        self._lives = None
         try:
-            await supervisor.close()
+            await lives.close()
         except Exception as error:
             if not quietly:
                 raise
             log.error("the application did not stop properly: %s", error)
         finally:
-            self._leave(session, supervisor)
+            self._leave(session, lives)
 
-    def _leave(self, session: Session, supervisor: Supervisor) -> None:
-        session.clock.unfollow(supervisor.keeper.tick)
+    def _leave(self, session: Session, lives: Lives) -> None:
+        session.clock.unfollow(lives.keeper.tick)
         session.close()
 
     def _request(

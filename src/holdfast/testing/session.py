@@ -104,14 +104,14 @@ class Session:
                 await (pulse or self.changed).until(fact)
         except TimeoutError:
             if not fact():
-                raise self.late(f"{late()} within {seconds:g} s", known) from self._cause(known)
+                raise self.late(f"{late()} within {seconds:g} s", known) from self.cause(known)
 
     def late(self, what: str, since: int) -> TimeoutError:
         """Make a TimeoutError that quotes what was reported in the meantime."""
         lines = [what, *(f"  meanwhile {report}" for report in self.reports[since:])]
         return TimeoutError("\n".join(lines))
 
-    def _cause(self, since: int) -> BaseException | None:
+    def cause(self, since: int) -> BaseException | None:
         """What pytest should show above the TimeoutError: most probably it is the reason."""
         reports = self.reports[since:]
         return reports[0].error if reports else None

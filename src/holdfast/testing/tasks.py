@@ -39,7 +39,7 @@ class Owner:
         for task in list(self.tasks):
             task.cancel()
 
-    async def bury(self, timeout: float) -> None:
+    async def reap(self, timeout: float) -> None:
         """Return when all tasks have ended, or after `timeout` seconds: some resist."""
         current = asyncio.current_task()
         tasks = [task for task in self.tasks if task is not current]
@@ -92,8 +92,8 @@ class TaskWatch:
         return task
 
 
-class Works:
-    """The loop as WorkerHost and Inbox use it, noting what they start.
+class OwnedLoop:
+    """The loop as the parts of a worker use it: what they start is the worker's.
 
     Args:
         on_end: called when one of the tasks has ended.
@@ -105,7 +105,6 @@ class Works:
         self._loop = loop
         self._owner = owner
         self._on_end = on_end
-        self.running: set[asyncio.Task[None]] = set()
 
     def as_loop(self) -> asyncio.AbstractEventLoop:
         """Return this as what it passes for."""
@@ -114,14 +113,12 @@ class Works:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loop, name)
 
-    def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
+    def create_task(self, work: Coroutine[Any, Any, None], **options: Any) -> asyncio.Task[None]:
+        task = self._loop.create_task(work, **options)
         # Here too: somebody may have replaced the loop's task factory in the meantime.
         self._owner.own(task)
-        self.running.add(task)
         task.add_done_callback(self._end)
         return task
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        self.running.discard(task)
         self._on_end()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from typing import Any
 
-    from holdfast.testing.keeper import Keeper, Peer
     from holdfast.testing.session import Session
+    from holdfast.testing.sockets import Peer
     from holdfast.web.headers import Headers
 
 WITHOUT_ERROR = frozenset({NORMAL, GOING_AWAY})
@@ -32,12 +32,10 @@ class WebSocket:
     def __init__(
         self,
         session: Session,
-        keeper: Keeper,
         peer: Peer,
         settle: Callable[[float | None], Awaitable[None]],
     ) -> None:
         self._session = session
-        self._keeper = keeper
         self._peer = peer
         self._settle = settle
         # Reports that were known when the last message came: later ones may be why none does.
@@ -101,7 +99,7 @@ class WebSocket:
             timeout,
         )
         self._check_open()
-        self._keeper.receive_message(peer, data)
+        peer.send(data)
 
     async def send_json(self, value: Any, timeout: float | None = None) -> None:
         """Send plain data as a text message of JSON. More errors as those of `send`.
@@ -211,11 +209,11 @@ class WebSocket:
 
     def drop(self) -> None:
         """For the kit: close without waiting."""
-        self._keeper.receive_close(self._peer, NORMAL, "")
+        self._peer.close(1000, "")
 
     async def _end(self, code: int, reason: str, timeout: float | None) -> None:
         peer = self._peer
-        self._keeper.receive_close(peer, code, reason)
+        peer.close(code, reason)
         await self._until(
             lambda: peer.is_forgotten,
             lambda: f"the close event of {peer.path} was not handled",

@@ -1,7 +1,7 @@
-"""A worker's ends of what joins it to its supervisor and to the keeper.
+"""The ends of a worker: what joins it to its supervisor, to the keeper, and to whoever requests.
 
-Shell. Private. In a process of its own they are sockets, inherited from the supervisor
-(`InheritedEnds`). Direct mode brings others (`inprocess/ends.py`).
+Shell. Private. A worker's life (`worker/runtime.py`) is one for all hosts; these are what differs.
+In a process of its own the ends are sockets, inherited from the supervisor (`InheritedEnds`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,32 @@ from holdfast.worker.stream_link import StreamLink
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from holdfast.config import WorkerSettings
-    from holdfast.wire import messages as wire
-    from holdfast.worker.handover import SocketTaker
+    from holdfast.http.asgi import HttpSide
+    from holdfast.worker.handover import Descriptors
     from holdfast.worker.stream_link import Link
+
+
+class Requests(Protocol):
+    """Where requests come from: a listening socket, or a test."""
+
+    async def start(self, side: HttpSide, /) -> None:
+        """Bring requests from now on."""
+
+    def count(self, limit: str, /) -> None:
+        """A request was refused, or broken off, for the limit of this name."""
+
+    def stop_accepting(self, *, lingers: bool) -> None:
+        """Bring no more.
+
+        Args:
+            lingers: whether connections that are kept alive get one more answer: others take over
+                from this worker.
+        """
+
+    async def finish(self) -> None:
+        """Return when all requests have been answered. Call `stop_accepting` first."""
 
 
 class Control(Protocol):
@@ -30,27 +50,26 @@ class Control(Protocol):
     def send(self, message: control.FromWorker, /) -> None: ...
 
 
+class Obedient(Protocol):
+    """Who takes a supervisor's orders."""
+
+    def obey(self, message: control.ToWorker, fds: list[int], /) -> None: ...
+    def lose_supervisor(self) -> None: ...
+
+
 class Ends(Protocol):
-    """Where a worker gets its ends from; each is asked for once, in this order."""
+    """What joins a worker to its supervisor and to the keeper."""
 
-    def join_supervisor(
-        self, on_message: Callable[[control.ToWorker, list[int]], None], on_lost: Callable[[], None]
-    ) -> Control: ...
+    @property
+    def link(self) -> Link: ...
 
-    def join_keeper(
-        self,
-        on_messages: Callable[[list[wire.ToWorker]], None],
-        on_lost: Callable[[str], None],
-    ) -> Link: ...
+    @property
+    def descriptors(self) -> Descriptors: ...
 
-    def handover(self, leaving: list[wire.Action]) -> SocketTaker:
-        """Return what gives sockets to the keeper.
+    def join_supervisor(self, worker: Obedient, /) -> Control:
+        """Have the worker told what the supervisor says; return the way back."""
 
-        Args:
-            leaving: where actions go from events that have ended.
-        """
-
-    async def join_other_keeper(self, stream_fd: int, handover_fd: int) -> None:
+    async def join_other_keeper(self, stream_fd: int, handover_fd: int, /) -> None:
         """Go on with a keeper that came in the place of the one before."""
 
 
@@ -58,39 +77,20 @@ class InheritedEnds:
     """Three sockets that the supervisor has made and that lead out of this process."""
 
     def __init__(self, settings: WorkerSettings, loop: asyncio.AbstractEventLoop) -> None:
-        self._settings = settings
+        self._control = socket.socket(fileno=settings.control_fd)
         self._loop = loop
-        self._stream: StreamLink | None = None
-        self._handover: HandoverLink | None = None
+        self.link = StreamLink(settings.stream_fd, loop)
+        self.descriptors = HandoverLink(settings.handover_fd, loop)
 
-    def join_supervisor(
-        self, on_message: Callable[[control.ToWorker, list[int]], None], on_lost: Callable[[], None]
-    ) -> Control:
+    def join_supervisor(self, worker: Obedient, /) -> Control:
         return ControlLink(
-            socket.socket(fileno=self._settings.control_fd),
+            self._control,
             control.ToWorker,
             self._loop,
-            on_message=on_message,
-            on_lost=on_lost,
+            on_message=worker.obey,
+            on_lost=worker.lose_supervisor,
         )
 
-    def join_keeper(
-        self,
-        on_messages: Callable[[list[wire.ToWorker]], None],
-        on_lost: Callable[[str], None],
-    ) -> Link:
-        self._stream = StreamLink(
-            self._settings.stream_fd, self._loop, on_messages=on_messages, on_lost=on_lost
-        )
-        return self._stream
-
-    def handover(self, leaving: list[wire.Action]) -> SocketTaker:
-        assert self._stream is not None
-        self._handover = HandoverLink(self._settings.handover_fd, self._stream, leaving, self._loop)
-        return self._handover
-
-    async def join_other_keeper(self, stream_fd: int, handover_fd: int) -> None:
-        assert self._handover is not None
-        assert self._stream is not None
-        await self._handover.open(handover_fd)
-        self._stream.open(stream_fd)
+    async def join_other_keeper(self, stream_fd: int, handover_fd: int, /) -> None:
+        await self.descriptors.open(handover_fd)
+        self.link.open(stream_fd)

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from holdfast.core.ports import Outbox
     from holdfast.core.request_events import Upgrade
     from holdfast.wire.messages import Action
-    from holdfast.worker.stream_link import StreamLink
+    from holdfast.worker.stream_link import Link
 
 SERIAL_BYTES = 8
 
 
-class SocketTaker(Protocol):
-    """Takes upgraded sockets for the keeper, wherever that is."""
+class Descriptors(Protocol):
+    """Takes descriptors for the keeper, wherever that is."""
 
     async def give_descriptor(self, serial: int, fd: int) -> None:
         """Send a copy of `fd`; the caller's own stays open.
@@ -38,6 +38,10 @@ class SocketTaker(Protocol):
         Raises:
             HandoverUnavailable: the keeper is not there.
         """
+
+
+class SocketTaker(Descriptors, Protocol):
+    """Takes upgraded sockets for the keeper: descriptors, and what is to be known of them."""
 
     def announce(
         self,
@@ -53,13 +57,9 @@ class SocketTaker(Protocol):
 
 
 class HandoverLink:
-    """The worker's end of the handover link: `SocketTaker` over a socket."""
+    """The worker's end of the handover link: `Descriptors` over a socket."""
 
-    def __init__(
-        self, fd: int, stream: StreamLink, leaving: list[Action], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._leaving = leaving
-        self._stream = stream
+    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._turn = asyncio.Lock()
         self._socket = _open(fd)
@@ -83,6 +83,31 @@ class HandoverLink:
                 else:
                     return
 
+    async def _writable(self) -> None:
+        ready: asyncio.Future[None] = self._loop.create_future()
+        fd = self._socket.fileno()
+        self._loop.add_writer(fd, _wake, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_writer(fd)
+
+
+class SocketSender:
+    """`SocketTaker` over any link.
+
+    Args:
+        leaving: where actions go from events that have ended.
+    """
+
+    def __init__(self, descriptors: Descriptors, link: Link, leaving: list[Action]) -> None:
+        self._descriptors = descriptors
+        self._link = link
+        self._leaving = leaving
+
+    async def give_descriptor(self, serial: int, fd: int) -> None:
+        await self._descriptors.give_descriptor(serial, fd)
+
     def announce(
         self,
         upgrade: Upgrade,
@@ -102,16 +127,7 @@ class HandoverLink:
             address=address,
             lost=lost,
         )
-        self._stream.send(record)
-
-    async def _writable(self) -> None:
-        ready: asyncio.Future[None] = self._loop.create_future()
-        fd = self._socket.fileno()
-        self._loop.add_writer(fd, _wake, ready)
-        try:
-            await ready
-        finally:
-            self._loop.remove_writer(fd)
+        self._link.send(record)
 
 
 def make_record(

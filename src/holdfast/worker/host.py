@@ -20,7 +20,7 @@ from holdfast.wire.identity import ConnectionIds
 from holdfast.wire.outbox import WireOutbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Coroutine, Sequence
     from typing import Any
 
     from holdfast.core.ports import Metadata, Outbox
@@ -39,13 +39,22 @@ class WorkerHost:
 
     Args:
         worker: the number that the supervisor gave this worker, and never gives again.
+        shares_channels: whether other workers are in this process, with the same channel objects.
     """
 
-    def __init__(self, worker: int, link: Link, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        worker: int,
+        link: Link,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        shares_channels: bool = False,
+    ) -> None:
         self._link = link
         self._loop = loop
-        self._first_number = worker << COUNTER_BITS
-        self._next_serial = self._first_number
+        self._next_serial = worker << COUNTER_BITS
+        # Channel objects have numbers that only their process knows.
+        self._first_poster = 0 if shares_channels else worker << COUNTER_BITS
         self._ids: ConnectionIds | None = None
         self._works: set[asyncio.Task[None]] = set()
         self._ended = 0
@@ -126,7 +135,7 @@ class WorkerHost:
         return self._ids.decode(connection_id)
 
     def poster(self, number: int) -> int:
-        return self._first_number + number if number else 0
+        return self._first_poster + number if number else 0
 
     def about(self, encoded: bytes) -> Metadata:
         return decode_metadata(encoded)
@@ -186,6 +195,11 @@ class WorkerHost:
         return self._ended
 
     @property
+    def works(self) -> Collection[asyncio.Task[None]]:
+        """The tasks of what was passed to `wait_until` and is pending."""
+        return self._works
+
+    @property
     def is_idle(self) -> bool:
         """True while nothing that was passed to `wait_until` is pending."""
         return not self._works
@@ -216,7 +230,7 @@ class WorkerHost:
             waiter.set_result(answer)
 
     def _deliver(self, message: wire.Publish) -> None:
-        poster = message.poster - self._first_number
+        poster = message.poster - self._first_poster
         is_json = type(message) is wire.PublishJson
         channels.deliver(self, message.channel, message.data, poster, is_json=is_json)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from holdfast.core.dispatch import dispatch
 from holdfast.core.events import ActivateEvent, InstallEvent, ShutdownEvent, StartupEvent
 from holdfast.core.ports import current_outbox
+from holdfast.core.registration import Registration
 from holdfast.core.scope import GlobalScope
 from holdfast.http.lifespan import LifespanFailed
 from holdfast.http.mounts import Mounts
@@ -84,7 +85,7 @@ def _mount(spec: str, app: object) -> GlobalScope:
     """Return an application that is nothing but this one of ASGI."""
     if not callable(app):
         kind = type(app).__qualname__
-        what = "neither a holdfast.ServiceWorker nor an ASGI application"
+        what = "neither a holdfast.GlobalScope nor an ASGI application"
         raise ApplicationError(f"{spec} is a {kind}, {what}")
     worker = GlobalScope()
     try:
@@ -102,6 +103,12 @@ def _is_factory(app: Callable[..., object]) -> bool:
     except TypeError:
         return False
     return True
+
+
+def as_new(app: GlobalScope) -> GlobalScope:
+    """Return an application object that may have lived before, as one that has not."""
+    app.registration = Registration()
+    return app
 
 
 async def start(app: GlobalScope, host: WorkerHost, *, first: bool, timeout: float) -> None:

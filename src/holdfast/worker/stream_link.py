@@ -18,7 +18,6 @@ from holdfast.wire.stream import BatchEncoder, BatchReader
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     import msgspec
 
@@ -32,8 +31,21 @@ READ_SIZE = 64 * 1024
 READS_PER_TURN = 16
 
 
+class Receiver(Protocol):
+    """Who is at the worker's end of a link."""
+
+    def receive(self, messages: list[ToWorker], /) -> None:
+        """The keeper has said something."""
+
+    def lose_keeper(self, why: str, /) -> None:
+        """The keeper is gone; until there is another one, what is sent goes nowhere."""
+
+
 class Link(Protocol):
     """The way to the keeper, as the other parts of a worker see it."""
+
+    def start(self, receiver: Receiver, /) -> None:
+        """Receive from now on; to be called once."""
 
     def send(self, message: msgspec.Struct) -> None:
         """Have the message sent at the end of this turn of the loop."""
@@ -51,6 +63,7 @@ class Link(Protocol):
 class Nowhere:
     """The link to a keeper that is gone."""
 
+    def start(self, receiver: Receiver, /) -> None: ...
     def send(self, message: msgspec.Struct) -> None: ...
     def collect(self, message: msgspec.Struct) -> None: ...
     def flush(self) -> None: ...
@@ -58,33 +71,24 @@ class Nowhere:
 
 
 class StreamLink:
-    """Sends and receives batches on an inherited descriptor.
+    """Sends and receives batches on an inherited descriptor."""
 
-    Args:
-        on_messages: called with the messages of one read.
-        on_lost: called when the keeper is gone; until `open`, what is sent goes nowhere.
-    """
-
-    def __init__(
-        self,
-        fd: int,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        on_messages: Callable[[list[ToWorker]], None],
-        on_lost: Callable[[str], None],
-    ) -> None:
+    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
         self._fd = fd
         self._loop = loop
-        self._on_messages = on_messages
-        self._on_lost = on_lost
+        self._receiver: Receiver | None = None
         self._reader: BatchReader[ToWorker] = BatchReader(ToWorker)
         self._encoder = BatchEncoder()
         self._messages: list[msgspec.Struct] = []
         self._unsent = bytearray()
         self._is_flush_due = False
-        self._is_open = False
+        self._is_open = True
         self._drained: asyncio.Future[None] | None = None
-        self.open(fd)
+        os.set_blocking(fd, False)
+
+    def start(self, receiver: Receiver, /) -> None:
+        self._receiver = receiver
+        self._loop.add_reader(self._fd, self._read)
 
     def open(self, fd: int) -> None:
         """Go on with another keeper. What was meant for the one before is forgotten."""
@@ -182,7 +186,8 @@ class StreamLink:
                 return
             reads += 1
         if messages:
-            self._on_messages(messages)
+            assert self._receiver is not None  # Nothing is read before.
+            self._receiver.receive(messages)
 
     def _write(self) -> None:
         if not self._is_open:
@@ -214,4 +219,5 @@ class StreamLink:
 
     def _lose(self, why: str) -> None:
         self.close()
-        self._on_lost(why)
+        assert self._receiver is not None
+        self._receiver.lose_keeper(why)

@@ -1,7 +1,8 @@
 """Which worker serves: starts, replaces, hibernates and crashes them, one at a time.
 
-Shell. What `supervisor/policy.py` decides for processes is a handful of steps here: there is one
-worker per generation, and a test says when something happens to it.
+Shell. The real switchboard, between clients and workers in memory. What `supervisor/policy.py`
+decides for processes is a handful of steps here: there is one worker per generation, and a test
+says when something happens to it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from holdfast.testing.keeper import Keeper
+from holdfast.testing.life import Life
+from holdfast.testing.sockets import MemoryKeeper
 from holdfast.testing.tasks import retrieve
-from holdfast.testing.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -25,22 +26,59 @@ GOING_AWAY = 1001
 T = TypeVar("T")
 
 
-class Supervisor:
+class Jobs:
+    """Changes that go on whoever has asked for them.
+
+    Args:
+        session: each of them runs in a copy of its context.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.running: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        session = self._session
+        job = session.loop.create_task(work, context=session.context.copy())
+        self.running.add(job)
+        job.add_done_callback(self._end)
+        return job
+
+    async def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a change to its end, even if the caller is part of what it ends."""
+        return await asyncio.shield(self.start(work))
+
+    async def abort(self) -> None:
+        """Cancel all of them."""
+        jobs = list(self.running)
+        for job in jobs:
+            job.cancel()
+        if jobs:
+            await asyncio.wait(jobs)
+
+    def _end(self, job: asyncio.Task[Any]) -> None:
+        self.running.discard(job)
+        # Its caller may have been cancelled meanwhile.
+        retrieve(job)
+        self._session.changed.beat()
+
+
+class Lives:
     """All workers of one TestClient."""
 
     def __init__(self, app: ServiceWorker, session: Session) -> None:
         self._app = app
         self._session = session
-        self.keeper = Keeper(session, on_waiting=self._wake, on_dropped=self._drop)
+        self.keeper = MemoryKeeper(session, on_waiting=self._wake, on_dropped=self._drop)
         self._generation = 1
         self._last_number = 0
         # Who serves; None while hibernating, or between a loss and its replacement.
-        self._current: Worker | None = None
-        # All that are not buried.
-        self._workers: set[Worker] = set()
+        self._current: Life | None = None
+        # All that are not reaped.
+        self._workers: set[Life] = set()
         # One change at a time.
         self._turn = asyncio.Lock()
-        self._jobs: set[asyncio.Task[Any]] = set()
+        self._jobs = Jobs(session)
         self._is_waking = False
         self._is_closing = False
         # The last one that was to serve did not start, or has not yet.
@@ -52,21 +90,20 @@ class Supervisor:
     def is_idle(self) -> bool:
         """True when nothing is in flight, running, or changing."""
         return (
-            not self._jobs
-            and not self.keeper.is_busy
+            not self._jobs.running
+            and not self.keeper.in_flight()
             and all(worker.is_idle for worker in self._workers)
         )
 
     def busy(self) -> list[str]:
         """Say what goes on."""
-        found = [f"{peer.path}: a message in flight" for peer in self.keeper.busy_peers()]
+        found = [f"{path}: a message in flight" for path in self.keeper.in_flight()]
         for worker in self._workers:
-            found += [str(trip) for trip in worker.busy_round_trips()]
-            found += [f"work passed to wait_until: {work}" for work in worker.works]
-        found += [str(getattr(job.get_coro(), "__qualname__", job)) for job in self._jobs]
+            found += worker.busy()
+        found += [str(getattr(job.get_coro(), "__qualname__", job)) for job in self._jobs.running]
         return found
 
-    async def worker(self) -> Worker:
+    async def worker(self) -> Life:
         """Return who serves, started if nobody does.
 
         Raises:
@@ -74,7 +111,7 @@ class Supervisor:
         """
         worker = self._current
         while worker is None:
-            await self._do(self._begin_anew())
+            await self._jobs.do(self._begin_anew())
             worker = self._current
         return worker
 
@@ -82,29 +119,30 @@ class Supervisor:
 
     async def open(self) -> None:
         self.keeper.prefer(self._generation)
-        await self._do(self._begin(first=True))
+        await self._jobs.do(self._begin(first=True))
 
     async def crash(self) -> None:
         while self._current is None:
-            if not self._jobs:
+            if not self._jobs.running:
                 raise RuntimeError("there is no worker to crash: it hibernates")
             # Perhaps one is just about to serve.
             await self._session.until(
-                lambda: self._current is not None or not self._jobs, lambda: "no worker to crash"
+                lambda: self._current is not None or not self._jobs.running,
+                lambda: "no worker to crash",
             )
         worker, self._current = self._current, None
         worker.lose()
-        await self._do(self._replace(worker))
+        await self._jobs.do(self._replace(worker))
 
     async def reload(self, app: ServiceWorker, *, wait: bool) -> None:
-        old = await self._do(self._switch(app))
+        old = await self._jobs.do(self._switch(app))
         if old is not None:
-            leaving = self._start_job(self._retire(old))
+            leaving = self._jobs.start(self._retire(old))
             if wait:
                 await asyncio.shield(leaving)
 
     async def hibernate(self) -> None:
-        await self._do(self._hibernate())
+        await self._jobs.do(self._hibernate())
 
     async def close(self) -> None:
         """Close all connections, let the workers finish, and end them whatever happens.
@@ -115,18 +153,18 @@ class Supervisor:
         """
         session, keeper = self._session, self.keeper
         try:
-            await session.until(lambda: not self._jobs, self._late)
+            await session.until(lambda: not self._jobs.running, self._late)
             if self._current is not None:
-                self._current.quiesce()
+                self._current.quiesce(stops=True)
             # A handshake that is still answered may become a connection to close.
-            await session.until(lambda: not any(w.round_trips for w in self._workers), self._late)
+            await session.until(lambda: not any(w.may_give for w in self._workers), self._late)
             keeper.close_all(GOING_AWAY, "")
-            await session.until(lambda: keeper.is_empty and not self._jobs, self._late)
+            await session.until(lambda: keeper.is_empty and not self._jobs.running, self._late)
             self._is_closing = True
             worker, self._current = self._current, None
             if worker is not None:
                 self._prefer_next()
-                await self._retire(worker)
+                await self._finish(worker)
         finally:
             self._is_closing = True
             await self.abort()
@@ -134,9 +172,9 @@ class Supervisor:
     # --- one change -----------------------------------------------------------------------------
 
     async def _begin(self, *, first: bool) -> None:
-        worker = self._new_worker(self._app, self._generation)
+        worker = self._new_worker(self._app, self._generation, first=first)
         self._has_failed = True
-        await self._start(worker, first=first)
+        await self._start(worker)
         self._has_failed = False
         self._current = worker
 
@@ -145,20 +183,20 @@ class Supervisor:
             if self._current is None:
                 await self._begin(first=False)
 
-    async def _replace(self, lost: Worker) -> None:
+    async def _replace(self, lost: Life) -> None:
         async with self._turn:
-            await self._bury(lost)
+            await self._reap(lost)
             # In the meantime a reload may have put another one in its place.
             if self._current is None and not self._is_closing:
                 await self._begin(first=False)
 
-    async def _switch(self, app: ServiceWorker) -> Worker | None:
+    async def _switch(self, app: ServiceWorker) -> Life | None:
         """Have a new generation serve; return who did before."""
         async with self._turn:
-            worker = self._new_worker(app, self._generation + 1)
+            worker = self._new_worker(app, self._generation + 1, first=True)
             registration = app.registration
             try:
-                await self._start(worker, first=True)
+                await self._start(worker)
             except BaseException:
                 if app is self._app:
                     # The old worker goes on with the same object.
@@ -181,43 +219,45 @@ class Supervisor:
         self._generation += 1
         self.keeper.prefer(self._generation)
 
-    def _new_worker(self, app: ServiceWorker, generation: int) -> Worker:
+    def _new_worker(self, app: ServiceWorker, generation: int, *, first: bool) -> Life:
         self._last_number += 1
-        worker = Worker(self._last_number, generation, app, self._session, self.keeper)
+        session, keeper = self._session, self.keeper
+        worker = Life(self._last_number, generation, app, session, keeper, first=first)
         self._workers.add(worker)
         return worker
 
-    async def _start(self, worker: Worker, *, first: bool) -> None:
+    async def _start(self, worker: Life) -> None:
         try:
-            await worker.start(first=first)
+            await worker.start()
         except BaseException:
             worker.lose()
-            await self._bury(worker)
+            await self._reap(worker)
             raise
 
-    async def _retire(self, worker: Worker) -> None:
+    async def _retire(self, worker: Life) -> None:
+        worker.quiesce(stops=False)
+        await self._finish(worker)
+
+    async def _finish(self, worker: Life) -> None:
         try:
             await worker.leave()
         finally:
             # What it left running ends with its process.
             worker.lose()
-            await self._bury(worker)
+            await self._reap(worker)
 
     async def abort(self) -> None:
         """End everything, finished or not."""
         for worker in self._workers:
             worker.lose()
-        jobs = list(self._jobs)
-        for job in jobs:
-            job.cancel()
-        if jobs:
-            await asyncio.wait(jobs)
+        await self._jobs.abort()
         for worker in list(self._workers):
-            await self._bury(worker)
+            await self._reap(worker)
 
-    async def _bury(self, worker: Worker) -> None:
-        await worker.bury()
+    async def _reap(self, worker: Life) -> None:
+        await worker.reap()
         self._workers.discard(worker)
+        self.keeper.calm_down()
         self._session.changed.beat()
 
     # --- what the keeper says -------------------------------------------------------------------
@@ -227,7 +267,7 @@ class Supervisor:
         if self._current is None and not self._is_waking and not self._is_closing:
             self._has_failed = False
             self._is_waking = True
-            self._start_job(self._wake_up())
+            self._jobs.start(self._wake_up())
 
     async def _wake_up(self) -> None:
         try:
@@ -248,26 +288,7 @@ class Supervisor:
                 if worker is self._current:
                     self._current = None
                 worker.lose()
-                self._start_job(self._replace(worker))
-
-    # --- jobs -----------------------------------------------------------------------------------
-
-    async def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a change to its end, even if the caller is part of what it ends."""
-        return await asyncio.shield(self._start_job(work))
-
-    def _start_job(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        session = self._session
-        job = session.loop.create_task(work, context=session.context.copy())
-        self._jobs.add(job)
-        job.add_done_callback(self._end_job)
-        return job
-
-    def _end_job(self, job: asyncio.Task[Any]) -> None:
-        self._jobs.discard(job)
-        # Its caller may have been cancelled meanwhile.
-        retrieve(job)
-        self._session.changed.beat()
+                self._jobs.start(self._replace(worker))
 
     def _late(self) -> str:
         return f"the client was left and this did not finish ({'; '.join(self.busy()) or '?'})"
