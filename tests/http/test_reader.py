@@ -110,7 +110,7 @@ def test_each_byte_has_its_position() -> None:
     assert seen[0] is Position.OPENED
     assert seen[-2:] == [Position.IDLE] * 2  # Line breaks before a request are nothing.
     assert sink.reader.position is Position.HEAD
-    assert (sink.reader.heads, sink.reader.pieces) == (1, 5)
+    assert (sink.reader.heads, sink.reader.pieces) == (1, 4)
 
 
 def test_names_are_lower_and_values_bare() -> None:

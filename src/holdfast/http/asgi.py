@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from holdfast.core.ports import Host, Outbox
     from holdfast.core.request_events import RequestEvent
     from holdfast.core.scope import GlobalScope
-    from holdfast.http.exchange import Receive, Scope, Send
+    from holdfast.http.exchange import Receive, Respond, Scope, Send
     from holdfast.http.mounts import Endpoints
 
     Decision: TypeAlias = Response | Upgrade | Failure | None
@@ -54,6 +54,10 @@ log = logging.getLogger("holdfast.worker")
 
 # The scope extension under which the server puts the UpgradeHandle of a handshake request.
 EXTENSION = "holdfast.socket"
+
+# And under which it puts what sends a response that is all there, without ASGI's two messages:
+# `http/exchange.py:Respond`.
+WHOLE_RESPONSE = "holdfast.response"
 
 FOREIGN_ORIGIN = "pages of this origin may not open a WebSocket here (--allow-origin)"
 
@@ -128,7 +132,10 @@ class HttpSide:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         extensions = scope.get("extensions")
-        handle: UpgradeHandle | None = None if extensions is None else extensions.get(EXTENSION)
+        handle: UpgradeHandle | None = None
+        at_once: Respond | None = None
+        if extensions is not None:
+            handle, at_once = extensions.get(EXTENSION), extensions.get(WHOLE_RESPONSE)
         if self._mounts and handle is None and not self._app.registered["fetch"]:
             mounted = self._mounts.find(scope)
             if mounted is not None and _is_small(headers, self._max_body):
@@ -138,7 +145,7 @@ class HttpSide:
                 return
         scheme: str = scope.get("scheme", "http")
         raw_path, root = split_path(scope)
-        exchange = Exchange(receive, send, self._max_body, keeps=bool(self._mounts))
+        exchange = Exchange(receive, send, self._max_body, at_once, keeps=bool(self._mounts))
         request = Request.from_parts(
             scope["method"],
             SCHEMES.get(scheme, scheme),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Scope: TypeAlias = MutableMapping[str, Any]
     Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
     Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+    # Sends status, fields and body. False: it did not, and they are to be sent as messages.
+    Respond: TypeAlias = Callable[[int, list[tuple[bytes, bytes]], bytes], bool]
 
 # How long a client whose body was refused may go on sending. To close at once would reset the
 # connection under the response before it is read (RFC 9112 section 9.6). nginx takes 5 s.
@@ -41,12 +43,14 @@ class Exchange:
 
     Args:
         limit: bytes that the body may have.
+        at_once: what sends a whole response, if the server has that.
         keeps: what is read here may be wanted again, by `receive`.
     """
 
     # No reference to the Request, which refers to this: a cycle per request would be the garbage
     # collector's business.
     __slots__ = (
+        "_at_once",
         "_held",
         "_keeps",
         "_kept",
@@ -58,9 +62,18 @@ class Exchange:
         "has_started",
     )
 
-    def __init__(self, receive: Receive, send: Send, limit: int, *, keeps: bool = False) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        limit: int,
+        at_once: Respond | None = None,
+        *,
+        keeps: bool = False,
+    ) -> None:
         self._receive = receive
         self._send = send
+        self._at_once = at_once
         self._left = limit
         self._state = OPEN
         # What came while nobody read, and whose turn it is to receive, once there may be two.
@@ -160,6 +173,8 @@ class Exchange:
             await self._respond_and_close(response.status, headers, body)
             return
         self.has_started = True
+        if self._at_once is not None and self._at_once(response.status, headers, body):
+            return
         await self._send(
             {"type": "http.response.start", "status": response.status, "headers": headers}
         )

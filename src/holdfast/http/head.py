@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 WHITESPACE = b" \t"  # RFC 9110 section 5.6.3: OWS
 
-# The fields that `check_special` looks at. Most requests have Host of these and no other.
-SPECIAL = frozenset(
-    (b"expect", b"host", b"transfer-encoding", b"x-forwarded-for", b"x-forwarded-proto")
-)
+# The fields that `check_special` looks at, beside Host. Most requests have none of them.
+SPECIAL = frozenset((b"expect", b"transfer-encoding", b"x-forwarded-for", b"x-forwarded-proto"))
 
 # RFC 9110 section 4.2.4: without user name and password, which only deceive.
 _ABSOLUTE_FORM = re.compile(
@@ -43,8 +41,8 @@ class Special(NamedTuple):
     scheme: Sequence[bytes] | None
 
 
-def check_special(version: str, special: Iterable[tuple[bytes, bytes]]) -> Special:
-    """Return what the SPECIAL fields of a request say.
+def check_special(version: str, headers: Iterable[tuple[bytes, bytes]]) -> Special:
+    """Return what the SPECIAL fields among those of a request say.
 
     Raises:
         Refused: they say nothing clear.
@@ -52,7 +50,7 @@ def check_special(version: str, special: Iterable[tuple[bytes, bytes]]) -> Speci
     if version not in ("1.1", "1.0"):
         raise Refused(BAD_REQUEST.because(f"HTTP/{version}"))
     fields: dict[bytes, list[bytes]] = {}
-    for name, value in special:
+    for name, value in headers:
         fields.setdefault(name, []).append(value)
     # RFC 9112 section 3.2: one, and before it came to that, at most one.
     hosts = len(fields.get(b"host", ()))

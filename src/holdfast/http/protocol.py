@@ -20,7 +20,7 @@ from math import inf
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
-from holdfast.http.asgi import EXTENSION
+from holdfast.http.asgi import EXTENSION, WHOLE_RESPONSE
 from holdfast.http.forwarded import forwarded_scheme
 from holdfast.http.limits import (
     BAD_REQUEST,
@@ -234,13 +234,15 @@ class HttpProtocol(asyncio.Protocol):
         special = head.special
         if special is not None:
             self._use_forwarded(scope, special)
-        if head.is_handshake:
-            self._offer_socket(scope)
         # A declined handshake ends the connection: its parser has stopped for good.
         closes = self._is_last or head.is_handshake or not head.keeps_alive
         response = ResponseEncoder(scope["method"], head.version, closes=closes)
         awaits_continue = special is not None and special.expects_100
         request = RequestTask(self, scope, response, awaits_continue=awaits_continue)
+        extensions: dict[str, object] = {WHOLE_RESPONSE: request.respond}
+        if head.is_handshake:
+            extensions[EXTENSION] = self._new_handle(scope)
+        scope["extensions"] = extensions
         if requests:
             self.pause_reading()
         else:
@@ -256,11 +258,11 @@ class HttpProtocol(asyncio.Protocol):
         if special.scheme is not None:
             scope["scheme"] = forwarded_scheme(special.scheme) or "http"
 
-    def _offer_socket(self, scope: dict[str, Any]) -> None:
+    def _new_handle(self, scope: dict[str, Any]) -> SocketHandle:
         client = scope["client"]
         address = client[0] if client else ""
         self._handle = SocketHandle(self, self._shared.handover, scope["headers"], address)
-        scope["extensions"] = {EXTENSION: self._handle}
+        return self._handle
 
     def feed_body(self, data: bytes) -> None:
         # Without any, the request is answered already, and nobody will ask for its body.
@@ -295,7 +297,7 @@ class HttpProtocol(asyncio.Protocol):
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._is_paused:
+        if self._is_paused and not self.transport.is_closing():
             self._is_paused = False
             self.transport.resume_reading()
 
@@ -303,16 +305,16 @@ class HttpProtocol(asyncio.Protocol):
         shared, requests = self._shared, self._requests
         shared.handled += 1
         shared.answering -= 1
-        requests.pop(0)
+        del requests[0]
         if request.response.closes:
             self.transport.close()
-        elif not self.transport.is_closing():
-            if requests:
+        elif requests:
+            if not self.transport.is_closing():
                 self._start(requests[0])
-            elif self._stage is REFUSED:
-                self._end()
-            else:
-                self.resume_reading()
+        elif self._stage is REFUSED:
+            self._end()
+        elif self._is_paused:
+            self.resume_reading()
 
     def end_task(self, request: RequestTask) -> None:
         shared = self._shared
@@ -337,7 +339,7 @@ class HttpProtocol(asyncio.Protocol):
         shared = self._shared
         shared.answering += 1
         shared.requests.add(request)
-        request.task = shared.loop.create_task(request.run(shared.app))
+        request.start(shared.app, shared.loop)
 
     def _wait_for_decision(self, rest: bytes) -> None:
         """The last request is a handshake, and perhaps the socket is given away."""

@@ -12,6 +12,7 @@ size of a head, the number of its fields, and the framing of a chunked body.
 from __future__ import annotations
 
 from enum import Enum
+from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from holdfast.http.limits import Refusal
 
 SLASH = ord("/")
+
+_NAME = itemgetter(0)  # of a field
 
 
 class Position(Enum):
@@ -75,15 +78,16 @@ class RequestReader:
         "_body_size",
         "_excess",
         "_feed_size",
+        "_goes_on",
         "_head_size",
         "_max_headers",
         "_max_size",
         "_parser",
         "_sink",
-        "_special",
         "headers",
         "heads",
         "is_handshake",
+        "keeps_alive",
         "method",
         "pieces",
         "position",
@@ -101,7 +105,9 @@ class RequestReader:
         self.heads = 0
         """How many heads have begun after the first."""
         self.pieces = 0
-        """How many reads brought nothing but a part of a body."""
+        """How many reads brought nothing but a part of a body, and not its end."""
+        # Whether what is being parsed has begun in an earlier read.
+        self._goes_on = True
         # Bytes of an unfinished head so far; and with them, those that are being parsed.
         self._head_size = 0
         self._feed_size = 0
@@ -113,9 +119,10 @@ class RequestReader:
         self.version = ""
         self.target = b""
         self.headers: list[tuple[bytes, bytes]] = []
-        self._special: list[tuple[bytes, bytes]] = []  # those of SPECIAL
         self.special: Special | None = None
-        """What these fields say, unless they are as in nearly every request."""
+        """What fields of interest to a server say; None in nearly every request."""
+        self.keeps_alive = True
+        """True when the client may send a further request."""
         self.is_handshake = False
         """True when it wants a WebSocket. Nothing is parsed behind it."""
 
@@ -128,13 +135,6 @@ class RequestReader:
     def close(self) -> None:
         """Let go of the parser and of the sink, which refer to this."""
         self._parser = self._sink = None
-
-    @property
-    def keeps_alive(self) -> bool:
-        """True when the client may send a further request."""
-        assert self._parser is not None
-        # Hardly any client of 1.0 would, whatever it says.
-        return self.version == "1.1" and self._parser.should_keep_alive()
 
     @property
     def is_head_request(self) -> bool:
@@ -155,7 +155,7 @@ class RequestReader:
         Raises:
             Refused: what came is no request, or too much of one.
         """
-        parser, began, heads = self._parser, self.position, self.heads
+        parser = self._parser
         assert parser is not None
         self._feed_size = self._head_size + len(data)
         try:
@@ -168,30 +168,29 @@ class RequestReader:
                 raise error.__context__ from None
             # llhttp's words, not the client's.
             raise Refused(BAD_REQUEST.because(str(error))) from None
-        position = self.position
-        if position is HEAD or position is OPENED:
-            self._count_head(len(data), goes_on=began is not IDLE and heads == self.heads)
-        elif began is BODY and heads == self.heads:
-            self._count_body(len(data))
+        if self.position is not IDLE:
+            self._count(len(data))
         return None
 
-    def _count_head(self, size: int, *, goes_on: bool) -> None:
-        """Account for a head that comes in pieces; nearly all come in one."""
-        # Something else may have been before it in this read: only what is known counts.
-        self._head_size = self._head_size + size if goes_on else self._parsed_size()
-        if self._head_size > self._max_size:
-            raise Refused(self._too_large())
-
-    def _count_body(self, size: int) -> None:
-        """Account for a body that comes in pieces."""
-        self.pieces += 1
-        self._excess = framing_excess(self._excess, size, self._body_size)
-        self._body_size = 0
+    def _count(self, size: int) -> None:
+        """Account for a head or a body that comes in pieces; nearly all come in one."""
         if self.position is not BODY:
+            # Something else may have been before it in this read: only what is known counts.
+            self._head_size = self._head_size + size if self._goes_on else self._parsed_size()
+            if self._head_size > self._max_size:
+                raise Refused(self._too_large())
+            if len(self.headers) > self._max_headers:
+                raise Refused(TOO_MANY_FIELDS)
+        elif self._goes_on:
+            self.pieces += 1
+            self._excess = framing_excess(self._excess, size, self._body_size)
+            self._body_size = 0
+            if self._excess > self._max_size:
+                # Trailers, for instance, or an extension that never ends.
+                raise Refused(BAD_REQUEST.because("more framing of chunks than data"))
+        else:
             self._excess = 0
-        elif self._excess > self._max_size:
-            # Trailers, for instance, or an extension that never ends.
-            raise Refused(BAD_REQUEST.because("more framing of chunks than data"))
+        self._goes_on = True
 
     def _read_again(self, rest: bytes) -> bytes | None:
         # RFC 9110 section 7.8: a server may ignore an upgrade. httptools cannot, and would take
@@ -208,38 +207,36 @@ class RequestReader:
     def on_message_begin(self) -> None:
         if self.position is IDLE:
             self.heads += 1
+            self._goes_on = False
         self.position = HEAD
 
     def on_url(self, part: bytes) -> None:
         self.target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        # llhttp has dropped whitespace before it, and not behind it.
-        field = (name, value.rstrip(WHITESPACE))
-        if name in SPECIAL:
-            self._special.append(field)
-        headers = self.headers
-        headers.append(field)
-        if len(headers) > self._max_headers:
-            raise Refused(TOO_MANY_FIELDS)
+        # llhttp has dropped whitespace before the value, and not behind it.
+        self.headers.append((name.lower(), value.rstrip(WHITESPACE)))
 
     def on_headers_complete(self) -> None:
-        parser, sink, special = self._parser, self._sink, self._special
+        parser, sink, headers = self._parser, self._sink, self.headers
         assert parser is not None
         assert sink is not None
-        method, version = parser.get_method(), parser.get_http_version()
-        self.method, self.version = method, version
+        self.method = parser.get_method()
+        self.version = version = parser.get_http_version()
         if self._feed_size > self._max_size:
             self._check_size()
+        names = [*map(_NAME, headers)]
+        if len(names) > self._max_headers:
+            raise Refused(TOO_MANY_FIELDS)
         # One Host field and nothing else of interest: nearly every request.
-        if len(special) == 1 and special[0][0] == b"host" and version == "1.1":
+        if names.count(b"host") == 1 and SPECIAL.isdisjoint(names) and version == "1.1":
             self.special = None
         else:
-            self.special = check_special(version, special)
-        special.clear()
+            self.special = check_special(version, headers)
         if self.target[0] != SLASH or b"#" in self.target:
             self._use_other_form()
+        # Hardly any client of 1.0 sends a further one, whatever it says.
+        self.keeps_alive = parser.should_keep_alive() and version == "1.1"
         if parser.should_upgrade() and not self._is_for_websocket():
             return  # and once more, without it
         sink.begin_request(self)
@@ -248,6 +245,7 @@ class RequestReader:
         self.headers = []
         self.target = b""
         self._head_size = 0
+        self._goes_on = False
         self.position = BODY
 
     def on_body(self, data: bytes) -> None:
@@ -266,8 +264,8 @@ class RequestReader:
 
     def _drop_trailers(self, sink: RequestSink) -> None:
         self.headers.clear()
-        self._special.clear()
-        if not self.keeps_alive:
+        assert self._parser is not None
+        if not self._parser.should_keep_alive():
             # To llhttp "Connection: close" is the same here, and it will read nothing more.
             sink.shutdown(lingers=False)
 

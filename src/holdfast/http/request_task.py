@@ -89,7 +89,8 @@ class RequestTask:
         self, line: Line, scope: Scope, response: ResponseEncoder, *, awaits_continue: bool
     ) -> None:
         self._line = line
-        self.scope = scope
+        # Until the task begins: something in there may refer to this.
+        self.scope: Scope | None = scope
         self.response = response
         self.awaits_continue = awaits_continue
         self.task: asyncio.Task[None] | None = None
@@ -116,6 +117,7 @@ class RequestTask:
         """The client has left, or cannot be answered any more."""
         self.has_left = True
         self.awaits_continue = False
+        self.scope = None
         self._wake()
 
     def _wake(self) -> None:
@@ -124,9 +126,15 @@ class RequestTask:
 
     # --- the application ------------------------------------------------------------------------
 
-    async def run(self, app: Application) -> None:
+    def start(self, app: Application, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the application answer the request."""
+        scope, self.scope = self.scope, None
+        assert scope is not None
+        self.task = loop.create_task(self._run(app, scope))
+
+    async def _run(self, app: Application, scope: Scope) -> None:
         try:
-            await app(self.scope, self.receive, self.send)
+            await app(scope, self.receive, self.send)
             if self.response.framing is None and not self.has_left:
                 log.error("ASGI callable returned without starting response.")
         except BaseException as error:
@@ -141,7 +149,7 @@ class RequestTask:
     def _fail(self) -> None:
         """End a response that the application has not ended."""
         if self.response.framing is None:
-            self._start(500, FAILED_FIELDS)
+            self._line.transport.write(self._start(500, FAILED_FIELDS))
             self._go_on(FAILED, more=False)
         else:
             # The client must not take what it got for all there is.
@@ -178,26 +186,45 @@ class RequestTask:
         kind, response = message["type"], self.response
         has_started = response.framing is not None
         if kind == "http.response.start" and not has_started:
-            self._start(message["status"], message.get("headers", ()))
+            head = self._start(message["status"], message.get("headers", ()))
+            self._line.transport.write(head)
         elif kind == "http.response.body" and has_started and not response.is_complete:
             self._go_on(message.get("body", b""), more=message.get("more_body", False))
         else:
             raise RuntimeError(f"unexpected ASGI message {kind!r}")
 
-    def _start(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        response, line = self.response, self._line
+    def respond(self, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send a response that is all there, for what ASGI's two messages would cost.
+
+        Returns:
+            False if it was not sent: it has to wait, as `send` does.
+        """
+        line = self._line
+        if self.has_left or line.writable is not None:
+            return self.has_left
+        head = self._start(status, fields)
+        line.transport.writelines((head, self.response.go_on(body, more=False)))
+        self._end(line)
+        return True
+
+    def _start(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """Return the head of the response."""
+        response = self.response
         if self.awaits_continue:
             # Whether the body will come or not, nobody knows: the next request could be taken for
             # it, or it for the next request.
             response.closes = True
-        head = response.start(status, fields, line.date_field)
+        head = response.start(status, fields, self._line.date_field)
         self.awaits_continue = False
-        line.transport.write(head)
+        return head
 
     def _go_on(self, data: bytes, *, more: bool) -> None:
         line = self._line
         line.transport.write(self.response.go_on(data, more=more))
         if not more:
-            if self._news is not None:
-                self._news.set()
-            line.end_response(self)
+            self._end(line)
+
+    def _end(self, line: Line) -> None:
+        if self._news is not None:
+            self._news.set()
+        line.end_response(self)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from holdfast.web.http_errors import reason_phrase
@@ -22,9 +23,11 @@ from holdfast.web.http_errors import reason_phrase
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# A final response has a status from 200 on (RFC 9110 section 15.2).
+# A final response has a status from 200 on (RFC 9110 section 15.2). Some have no name.
+_NAMED = frozenset(HTTPStatus)
 _STATUS_LINES = {
-    status: f"HTTP/1.1 {status} {reason_phrase(status)}\r\n".encode() for status in range(200, 600)
+    status: f"HTTP/1.1 {status} {reason_phrase(status) if status in _NAMED else ''}\r\n".encode()
+    for status in range(200, 600)
 }
 
 _WITHOUT_BODY = (204, 304)
@@ -102,6 +105,8 @@ class ResponseEncoder:
         if block.translate(None, _ALLOWED) != b"\r\n" * (len(lines) // 3):
             raise RuntimeError("a header field of the response has a control character")
         framing = self.framing = self._choose(status, length)
+        if not (self.closes or says_close) and (framing is LENGTH or framing is NONE):
+            return b"".join((line, server_fields, block, b"\r\n"))
         self.closes = self.closes or says_close or framing is CLOSE
         close = b"connection: close\r\n" if self.closes and not says_close else b""
         chunked = b"transfer-encoding: chunked\r\n" if framing is CHUNKED else b""
