@@ -245,6 +245,15 @@ def test_client_may_leave_during_its_handshake() -> None:
     assert protocol.take() == []
 
 
+def test_client_may_leave_amid_its_denial_response() -> None:
+    protocol = new()
+    protocol.send({"type": "websocket.http.response.start", "status": 401})
+    protocol.lose()
+    with pytest.raises(ClientDisconnected):
+        protocol.send({"type": "websocket.http.response.body", "body": b"no"})
+    assert protocol.receive() == disconnect(1006)
+
+
 @pytest.mark.parametrize("answering", [False, True])
 def test_end_in_the_handshake_tells_keeper_nothing(answering: bool) -> None:
     protocol = new()

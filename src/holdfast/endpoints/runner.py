@@ -207,7 +207,7 @@ class EndpointRunner:
 
     def lose_keeper(self) -> None:
         """All connections are gone. A request has its own way to its client, and goes on."""
-        for endpoint_task in self._attendants():
+        for endpoint_task in self._present():
             if not endpoint_task.protocol.has_request:
                 self._lose(endpoint_task)
 
@@ -229,14 +229,14 @@ class EndpointRunner:
             timeout: as for `finish`.
         """
         self._is_stopping = True
-        for endpoint_task in self._attendants():
+        for endpoint_task in self._present():
             endpoint_task.closes = True
         self._loop.call_later(timeout * PATIENCE, self._cancel_all)
 
     def drain(self) -> None:
         """Release all connections, each as soon as its endpoint has nothing in hand."""
         self._is_draining = True
-        for endpoint_task in self._attendants():
+        for endpoint_task in self._present():
             endpoint_task.drain()
 
     async def finish(self, timeout: float) -> None:
@@ -253,18 +253,18 @@ class EndpointRunner:
                 self._give_up()
 
     def _cancel_all(self) -> None:
-        for endpoint_task in self._attendants():
+        for endpoint_task in self._present():
             endpoint_task.cancel("the worker is to leave (--drain-timeout)")
 
     def _give_up(self) -> None:
         """Go on without endpoints that do not heed that they were cancelled."""
-        for endpoint_task in self._attendants():
+        for endpoint_task in self._present():
             path = endpoint_task.endpoint.path
             log.error("the endpoint of %r has not ended and is left behind", path)
             self._end(endpoint_task, INTERNAL_ERROR)
         self._writer.flush()
 
-    def _attendants(self) -> list[EndpointTask]:
+    def _present(self) -> list[EndpointTask]:
         return [endpoint_task for endpoint_task in self.tasks.values() if endpoint_task is not None]
 
     async def _until_idle(self, until: float) -> bool:

@@ -143,7 +143,6 @@ TABLE: Final[dict[tuple[EndpointStage, EndpointFact], Next]] = {
     (ANSWERING, EndpointFact.COMPLETES): (REFUSED, (Tell.DISCONNECT,)),
     (ANSWERING, EndpointFact.LOST): (DISCONNECTED, (Tell.DISCONNECT,)),
     (ANSWERING, EndpointFact.ENDS): (OVER, ()),
-    (REFUSED, EndpointFact.LOST): (DISCONNECTED, ()),
     (REFUSED, EndpointFact.ENDS): (OVER, ()),
     # A connection waits for the second accept.
     (RESUMING, EndpointFact.ACCEPTS): (OPEN, ()),
