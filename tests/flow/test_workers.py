@@ -161,8 +161,8 @@ def asleep(serve: Callable[..., Staff], *options: str, workers: int = 2) -> Staf
 def test_a_request_wakes_the_application(serve: Callable[..., Staff]) -> None:
     staff = asleep(serve)
     assert staff.get() > 0
-    staff.wait_for_states("serving", "serving")
-    assert len(staff.noted("startup")) == 4
+    # Not by their states: the first may be idle for long enough before the second serves.
+    wait_for(lambda: len(staff.noted("startup")) == 4, "both have started again")
     wait_for(lambda: staff.workers() == {}, "all workers have left again")
     assert staff.noted("shutdown")[2:]
 
@@ -223,8 +223,8 @@ def test_some_workers_may_stay(serve: Callable[..., Staff]) -> None:
     staff = serve("--min-workers", "1", "--idle-timeout", "0.5", workers=3)
     (stayed,) = staff.wait_for_states("serving")
     assert staff.get() == stayed
-    states = staff.wait_for_states("serving", "serving", "serving")
-    assert stayed in states
+    wait_for(lambda: len(staff.noted("startup")) == 5, "the others have started again")
+    assert stayed not in staff.noted("shutdown")
 
 
 def test_an_application_is_not_put_to_sleep_that_has_something_to_do(
@@ -235,10 +235,12 @@ def test_an_application_is_not_put_to_sleep_that_has_something_to_do(
         ws = staff.connect(stack)
         for what in ("pid", "slow", "slow", "pid"):
             ws.send(what)
-        first, *_, last = [ws.recv(10) for _ in range(4)]
+        first = ws.recv(20)
+        gone = staff.noted("shutdown")
+        *_, last = [ws.recv(20) for _ in range(3)]
         # Two seconds in one listener after the other, and nobody has left.
         assert first == last
-        assert staff.noted("shutdown") == []
+        assert staff.noted("shutdown") == gone
 
 
 # -- listeners that hang, loops that stand

@@ -58,6 +58,7 @@ def test_a_connection_carries_the_names_of_its_channels() -> None:
     one = connection(1)
     pubsub.subscribe(one, "a")
     pubsub.subscribe(one, "b")
+    assert decode_metadata(one.about).channels == {"a", "b"}
     pubsub.unsubscribe(one, "a")
     assert decode_metadata(one.about).channels == {"b"}
 

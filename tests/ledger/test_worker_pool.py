@@ -27,6 +27,12 @@ def test_workers_of_the_preferred_generation_serve() -> None:
     assert (old.is_serving, old.welcome, new.is_serving) == (False, 0, True)
 
 
+def test_nobody_serves_before_a_generation_is_preferred() -> None:
+    staff = WorkerPool()
+    staff.add(Worker(1, 1))
+    assert staff.serving == []
+
+
 def test_there_is_no_way_back_to_an_older_generation() -> None:
     staff, (worker,) = staff_with(1)
     assert staff.prefer(0) == []
@@ -100,6 +106,23 @@ def test_the_only_one_is_always_welcome() -> None:
     assert one.welcome > 2**31
     staff.add(Worker(2, 1))
     assert one.welcome == SLACK
+
+
+def test_end_of_turn_leaves_the_only_one_welcome() -> None:
+    staff, (one, other) = staff_with(1, 2)
+    staff.choose(one)
+    staff.remove(other)
+    staff.end_turn()
+    assert one.welcome > 2**31
+
+
+def test_removed_worker_stays_unwelcome() -> None:
+    staff, (one, _) = staff_with(1, 2)
+    staff.choose(one)
+    staff.end_turn()
+    staff.remove(one)
+    staff.end_turn()
+    assert one.welcome == 0
 
 
 def test_a_suspect_goes_to_the_least_busy_that_has_none() -> None:

@@ -529,6 +529,19 @@ def test_what_wait_until_work_sends_leaves_at_once_after_the_acknowledgement() -
     assert link.sent == [Ack(1, 1, 1, [], 1), Act([SendText(1, "later")])]
 
 
+def test_wait_until_work_delays_no_acknowledgement() -> None:
+    async def later(event: WebSocketMessageEvent) -> None:
+        await asyncio.sleep(0.01)
+        event.source.send("later")
+
+    async def listener(event: WebSocketMessageEvent) -> None:
+        await asyncio.sleep(0.01)
+        event.wait_until(later(event))
+
+    link = run(app_with(listener), [text("x")])
+    assert link.sent == [Ack(1, 1, 1, [], 1), Act([SendText(1, "later")])]
+
+
 def test_close_event_is_dispatched_with_code_reason_and_data() -> None:
     seen: list[object] = []
     app = ServiceWorker()
