@@ -50,7 +50,8 @@ ALLOWED: dict[str, set[str]] = {
     "inprocess": {"config", "core", "errors", "http", "keeper", "ledger", "wire", "worker"},
     # supervisor: its control socket, since `holdfast status` and `stop` are answered here as well.
     "direct": {
-        "config", "framing", "http", "inprocess", "keeper", "ledger", "supervisor", "wire", "worker",
+        "config", "framing", "http", "inprocess", "keeper", "ledger", "supervisor", "wire",
+        "worker",
     },
     "asgi": {
         "config", "core", "errors", "framing", "http", "inprocess", "keeper", "ledger", "web",

@@ -1,7 +1,7 @@
 """A keeper without descriptors and a worker without processes, in somebody else's event loop.
 
-Shell. Private. What `asgi/application.py` starts and stops: a switchboard over an ASGI server's sockets,
-and a worker at the other end of a link in memory.
+Shell. Private. What `asgi/application.py` starts and stops: a switchboard over an ASGI server's
+sockets, and a worker at the other end of a link in memory.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ class SocketHandle:
         headers: list[tuple[bytes, bytes]],
         address: str,
     ) -> None:
-        # None: the connection is lost. Protocol and upgrade handle refer to each other, and what refers to
-        # itself waits for the garbage collector, whose pauses grow with what there is of that.
+        # None: the connection is lost. Protocol and handle refer to each other, and such a circle
+        # waits for the garbage collector, whose pauses grow with what there is of them.
         self._protocol: Releasing | None = protocol
         self._handover = handover
         self._headers = headers

@@ -97,7 +97,7 @@ class Poller:
         """End `run` with this turn."""
         self._is_running = False
 
-    # --- process/control.py:Watcher, for the few descriptors that want callbacks -------------------
+    # --- process/control.py:Watcher, for the few descriptors that want callbacks ----------------
 
     def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
         self.watch(fd, _Callbacks(callback))

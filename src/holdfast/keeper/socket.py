@@ -78,8 +78,8 @@ class Socket:
         # What `keeper/admission.py` wants back.
         self.address_key = address_key
         self.stage: Stage = OPEN
-        # It had more to say last time than one read takes; `keeper/read_scheduler.py` is about that. Of a
-        # new one nobody knows, and many may come at once.
+        # It had more to say last time than one read takes (`keeper/read_scheduler.py`). A new one
+        # counts as such: many may come at once.
         self.is_greedy = True
         # Ticks: when the client was heard last, when it was asked what it has not answered, and
         # when to look again.
