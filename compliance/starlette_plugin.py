@@ -1,7 +1,7 @@
 """A pytest plugin: Starlette's test client talks to applications through holdfast.
 
 Its WebSocket sessions drive an ASGI application; this puts a keeper's switchboard and ledger, and
-a worker's `Attendance`, between the two. What an endpoint raises is raised in the test, as
+a worker's `EndpointRunner`, between the two. What an endpoint raises is raised in the test, as
 Starlette's client does; in a server it would be logged.
 """
 
@@ -43,9 +43,7 @@ class Through:
         service = Service(worker, AsgiSettings(), asyncio.get_running_loop())
         await service.start()
         # Not those of an ASGI host, which only pass messages on, but those of a server's worker.
-        attendance = service._side.attendance
-        attendance.open(service._mounts)
-        service.http._endpoints = attendance
+        service.http._endpoints = service._runtime._runner
         # Starlette's client does not say what it can do.
         scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
         await Handshake(service, scope, receive, send, Warnings()).run()

@@ -278,7 +278,7 @@ class Guest:
     is_over: bool = False  # its close was acknowledged, or it was put aside
 
 
-class AttendanceMachine(RuleBasedStateMachine):
+class EndpointMachine(RuleBasedStateMachine):
     """Each message is received once, in order, by an endpoint that was begun in that worker."""
 
     def __init__(self) -> None:
@@ -497,4 +497,4 @@ def content_of(delivery: wire.Delivery) -> object:
     return delivery.data
 
 
-TestAttendance = pytest.mark.timeout(400)(AttendanceMachine.TestCase)
+TestEndpoints = pytest.mark.timeout(400)(EndpointMachine.TestCase)

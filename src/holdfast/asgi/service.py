@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast")
 
-
 # A record has a key, which nobody reads where the handshake was answered by somebody else.
 ANY_KEY = [(b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA==")]
 
