@@ -52,7 +52,10 @@ def functions_in(within: griffe.Object) -> Iterator[griffe.Function]:
 
 
 def value_of(name: griffe.ExprName) -> str | griffe.Expr:
-    constant = name.resolved
+    try:
+        constant = name.resolved
+    except AttributeError:
+        return name  # griffe cannot tell: a name within a class.
     is_constant = isinstance(constant, griffe.Attribute) and constant.value is not None
     return constant.value if is_constant else name  # type: ignore[union-attr]
 

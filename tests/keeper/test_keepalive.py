@@ -77,7 +77,7 @@ def test_an_answer_within_the_same_tick_is_one() -> None:
 def test_a_client_that_has_not_answered_is_dead() -> None:
     wheel = keepalive()
     turn(wheel, 15)
-    assert wheel.judge(heard=0, asked=10).due == DEAD
+    assert wheel.judge(heard=0, asked=10) == Look(False, 10, DEAD)
 
 
 def test_pong_timeout_may_exceed_ping_interval() -> None:

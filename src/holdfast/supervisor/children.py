@@ -31,6 +31,7 @@ STREAM_BUFFER = 1024 * 1024  # bytes
 class KeeperProcess:
     process: subprocess.Popen[bytes]
     link: ControlLink[control.FromKeeper]
+    is_lost: bool = False
 
 
 @dataclass(slots=True)
@@ -39,6 +40,14 @@ class WorkerProcess:
     link: ControlLink[control.FromWorker]
     # Its end was asked for, or its reason is in the log: no line about it when it comes.
     is_accounted_for: bool = False
+
+
+@dataclass(slots=True)
+class Processes:
+    """The processes of one server; workers by number."""
+
+    keeper: KeeperProcess
+    workers: dict[int, WorkerProcess]
 
 
 def start_keeper(
@@ -120,6 +129,14 @@ def _join(
 
 def kill(child: KeeperProcess | WorkerProcess) -> None:
     child.process.send_signal(signal.SIGKILL)
+
+
+def await_exit(child: KeeperProcess | WorkerProcess, timeout: float) -> None:
+    """Return when a process has ended; kill it if it has not within `timeout` seconds. Blocks."""
+    try:
+        child.process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        kill(child)
 
 
 def describe_exit(status: int) -> str:

@@ -47,7 +47,9 @@ class SourceFilter(watchfiles.DefaultFilter):
         return super().__call__(change, path) and any(map(file.match, self._patterns))
 
 
-async def reload_on_change(path: str, patterns: Sequence[str], reload: Callable[[], None]) -> None:
+async def reload_on_change(
+    path: str, patterns: Sequence[str], reload: Callable[[], object]
+) -> None:
     """Call `reload` whenever a file below `path` changes that `SourceFilter` lets through.
 
     Until cancelled, or until files cannot be watched any more: then the log says why.

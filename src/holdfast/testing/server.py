@@ -149,7 +149,7 @@ class Server:
     def worker_pids(self) -> list[int]:
         """Return the process ids of the workers that serve."""
         workers = self.status()["workers"]
-        return [worker["pid"] for worker in workers if worker["state"] == "serving"]
+        return [worker["pid"] for worker in workers if worker["state"] in ("serving", "retiring")]
 
     def kill_worker(self, pid: int | None = None) -> int:
         """`kill -9` a worker; return its pid when another one has taken its place.
