@@ -10,6 +10,7 @@ import pytest
 
 from holdfast import BroadcastChannel, ServiceWorker, WebSocketMessageEvent
 from holdfast.config import AsgiSettings
+from holdfast.core.channels import channels
 from holdfast.core.ports import Metadata
 from holdfast.inprocess.ends import settings_of_worker
 from holdfast.wire import messages as wire
@@ -143,6 +144,14 @@ class Story:
 
 def told(story: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(story(), 30))
+
+
+@pytest.fixture(autouse=True)
+def detached() -> Iterator[None]:
+    """Detach the hosts of lives that a test has not ended: other tests look who hears channels."""
+    yield
+    for host in tuple(channels._hosts):
+        channels.detach(host)
 
 
 @pytest.fixture
