@@ -85,7 +85,7 @@ def _mount(spec: str, app: object) -> GlobalScope:
     """Return an application that is nothing but this one of ASGI."""
     if not callable(app):
         kind = type(app).__qualname__
-        what = "neither a holdfast.GlobalScope nor an ASGI application"
+        what = "neither a holdfast.ServiceWorker nor an ASGI application"
         raise ApplicationError(f"{spec} is a {kind}, {what}")
     worker = GlobalScope()
     try:
