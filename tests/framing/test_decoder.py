@@ -677,7 +677,8 @@ def test_announced_frame_allocates_nothing() -> None:
     client.receive(bytes.fromhex("82 ff 00 00 00 00 40 00 00 00 01 02 03 04"))
     current, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert current < 4096
+    # Of 1 GiB. What coverage notes of the lines that ran counts as well.
+    assert current < 64 * 1024
 
 
 def test_fragments_of_one_byte_cost_one_byte_each() -> None:
