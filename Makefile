@@ -1,5 +1,6 @@
 # make demo    set up what running needs, then serve the chat example
 # make test    set up everything, then every check and every test
+# make coverage    every pure file is fully covered by its own test file
 # make docs    set up the same, then build the site into site/, with every link checked
 # make venv    .venv with the package (editable) and the development tools
 # make changelog VERSION=0.1.0    fold changes/ into CHANGELOG.md; without VERSION, show what it would be
@@ -10,7 +11,7 @@ PORT ?= 7777
 VENV := $(abspath $(or $(VENV),.venv))
 export VENV
 
-.PHONY: demo test docs venv changelog system-packages clean
+.PHONY: demo test coverage docs venv changelog system-packages clean
 
 demo: $(VENV)/.runtime
 	@exec $(VENV)/bin/holdfast serve examples/chat/app.py:app --host 127.0.0.1 --port $(PORT) --workers 2
@@ -18,6 +19,8 @@ demo: $(VENV)/.runtime
 test: system-packages venv tests/node/node_modules/.installed
 	scripts/check
 	scripts/test
+
+coverage: venv
 	scripts/coverage
 
 # NO_MKDOCS_2_WARNING: Material otherwise begins each build with a notice about the future of MkDocs.
