@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 from holdfast import ServiceWorker
 from holdfast.testing import TestClient
 from tests.flow.server import ROOT, Server
-from tests.testing.runner import in_loop
+from tests.testing.runner import in_real_loop
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -37,7 +37,7 @@ async def next_of(ws: WebSocket) -> tuple[str, str, str]:
     return message["kind"], message.get("name", ""), message["text"]
 
 
-@in_loop
+@in_real_loop
 async def test_people_talk_over_crashes_and_reloads() -> None:
     async with TestClient(application()) as client, client.connect("/ws?name=Ann") as ann:
         assert await next_of(ann) == ("welcome", "", chat.GREETING)
@@ -54,7 +54,7 @@ async def test_people_talk_over_crashes_and_reloads() -> None:
         assert client.errors == []
 
 
-@in_loop
+@in_real_loop
 async def test_rooms_are_apart() -> None:
     async with (
         TestClient(application()) as client,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from holdfast import WebSocketMessageEvent
 
-__all__ = ["accepting", "echo_app", "in_loop", "left_behind"]
+__all__ = ["accepting", "echo_app", "in_loop", "in_real_loop", "left_behind"]
 
 P = ParamSpec("P")
 
@@ -35,6 +35,16 @@ def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
             assert left_behind() == []
 
         jumping.run(story())
+
+    return run
+
+
+def in_real_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Like `in_loop`, in real time: for frameworks with threads of their own."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
 
     return run
 

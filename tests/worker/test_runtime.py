@@ -148,8 +148,11 @@ def told(story: Callable[[], Awaitable[None]]) -> None:
 
 @pytest.fixture(autouse=True)
 def detached() -> Iterator[None]:
-    """Detach the hosts of lives that a test has not ended: other tests look who hears channels."""
+    """Neither hear the channels of other tests, nor leave hosts behind that hear theirs."""
+    others = dict(channels._listening)
+    channels._listening.clear()
     yield
+    channels._listening.update(others)
     for host in tuple(channels._hosts):
         channels.detach(host)
 
