@@ -152,12 +152,13 @@ def test_a_message_in_hand_is_finished_before_the_worker_leaves(stay: Stay) -> N
 
 def test_a_message_in_hand_of_a_killed_worker_is_received_again(stay: Stay) -> None:
     with stay.connect("/slow") as ann:
-        ann.send("0.5")
-        stay.wait_for_note("begins 0.5")
+        # Long enough for all workers to be killed meanwhile.
+        ann.send("3")
+        stay.wait_for_note("begins 3")
         stay.kill_workers()
-        assert ann.recv(TIMEOUT) == "0.5 v1"
+        assert ann.recv(TIMEOUT) == "3 v1"
     # The workers die one after the other, so the second may have had it too.
-    assert stay.journal().count("begins 0.5") in {2, 3}
+    assert stay.journal().count("begins 3") in {2, 3}
 
 
 def test_what_was_sent_in_the_middle_of_a_message_may_be_sent_again(stay: Stay) -> None:
