@@ -31,9 +31,9 @@ RESULTS = pytest.StashKey["Results"]()
 RESULTS_FILE = os.environ.get("HOLDFAST_HOSTS_RESULTS")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server for all stories that leave it as they found it."""
+    """A server for all stories of a file that leave it as they found it."""
     with host.start(tmp_path_factory.mktemp(host.name)) as running:
         yield running
 
@@ -48,8 +48,9 @@ def own_server(host: Host, tmp_path: Path) -> Iterator[Running]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     made: Promise | None = getattr(metafunc.function, "promise", None)
     if made is not None:
-        # By host in the scope of a session: one server after the other.
-        metafunc.parametrize("host", parameters(made), scope="session")
+        # By host in the scope of a file: one server after the other, and none for other tests. They
+        # would see that the kit, which runs in their process, hears channels.
+        metafunc.parametrize("host", parameters(made), scope="module")
 
 
 # --- the table ----------------------------------------------------------------------------------

@@ -73,6 +73,7 @@ class Story:
     def turn(self) -> None:
         for _ in range(3):  # One read per turn may not be enough.
             self.poller.turn(0)
+            self.end_turn()
 
     def send(self, *frames: bytes) -> None:
         self.client.sendall(b"".join(frames))
