@@ -46,7 +46,7 @@ def echoes(server: Server) -> bool:
         ("acknowledge a stranger's", "a connection it does not have"),
         ("acknowledge what is to come", "it acknowledged wrongly"),
         ("acknowledge too many", "it acknowledged wrongly"),
-        ("record without a descriptor", "without giving its descriptor"),
+        ("record without a descriptor", "without giving its socket"),
         ("half", None),
     ],
 )
